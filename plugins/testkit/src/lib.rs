@@ -1,0 +1,1 @@
+//! The conformance suite of provider plugins, and a scriptable fake upstream.
