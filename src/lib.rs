@@ -1,1 +1,13 @@
-
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod images;
+pub mod jobs;
+pub mod limits;
+pub mod mcp;
+pub mod outbound;
+pub mod providers;
+pub mod spool;
+pub mod store;
+pub mod telemetry;

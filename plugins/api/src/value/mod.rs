@@ -3,12 +3,14 @@
 //! All of them deserialise from YAML or JSON text, refuse anything else with a sentence that shows the accepted
 //! form, and describe themselves to `image-gateway schema config`.
 
+mod limits;
 mod money;
 mod rate;
 mod secret;
 mod size;
 mod span;
 
+pub use limits::{Limits, OneOrMany};
 pub use money::Money;
 pub use rate::{CountWindow, Rate, SpendWindow, WindowUnit};
 pub use secret::Secret;

@@ -1,0 +1,7 @@
+//! Logs, request ids and the clock. Owns nothing else; every module may use it.
+
+mod clock;
+mod settings;
+
+pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use settings::{Log, LogFormat, Otlp, Settings};
