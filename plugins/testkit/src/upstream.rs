@@ -337,16 +337,16 @@ async fn act(stream: &mut TcpStream, shared: &Shared, behaviour: Behaviour) -> i
         }
         Behaviour::Endless(reply) => {
             stream.write_all(&head(&reply, None)).await?;
-            let mut piece = reply.body.clone();
-            loop {
+            let tail = reply.body.slice(reply.body.len().saturating_sub(64 << 10)..);
+            let more = tail.repeat((64 << 10) / tail.len().max(1));
+            let mut piece = &reply.body[..];
+            while !piece.is_empty() {
                 stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
-                stream.write_all(&piece).await?;
+                stream.write_all(piece).await?;
                 stream.write_all(b"\r\n").await?;
-                piece = piece.slice(piece.len().saturating_sub(64 << 10)..);
-                if piece.is_empty() {
-                    return Ok(false);
-                }
+                piece = &more;
             }
+            Ok(false)
         }
     }
 }
