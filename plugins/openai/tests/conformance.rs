@@ -58,7 +58,7 @@ impl Subject for OpenAi {
             },
             "stream" | "stream_cut" => {
                 let options = json!({"stream": true, "partial_images": 2});
-                ImageRequest { vendor: options.as_object().unwrap().clone(), ..usual }
+                ImageRequest { vendor: options.as_object().cloned().unwrap_or_default(), ..usual }
             }
             "edit_multipart" => {
                 let (references, mask) = recorded_inputs();
