@@ -142,8 +142,8 @@ impl SizeRule {
             SizeRule::Free { multiple, min_side, max_side, min_pixels, max_pixels, max_ratio, .. } => {
                 let area = u64::from(w) * u64::from(h);
                 let ratio = f64::from(w.max(h)) / f64::from(w.min(h).max(1));
-                w % multiple == 0
-                    && h % multiple == 0
+                w.is_multiple_of(*multiple)
+                    && h.is_multiple_of(*multiple)
                     && (*min_side..=*max_side).contains(&w)
                     && (*min_side..=*max_side).contains(&h)
                     && (*min_pixels..=*max_pixels).contains(&area)
