@@ -27,6 +27,20 @@ async fn the_same_request_draws_the_same_bytes_in_every_attempt() {
 }
 
 #[tokio::test]
+async fn as_a_provider_it_is_ready_and_done_at_once() {
+    let Ok(Built::On(provider)) = (PLUGIN.build)(serde_json::json!({})) else { panic!("it is on") };
+    let cx = testkit::Bench::new().context();
+    provider.check(&cx).await.unwrap();
+    assert_eq!(provider.models(), [MODEL]);
+    let Submission::Done(artifact) = provider.submit(&cx, &request("a red fox")).await.unwrap() else {
+        panic!("there is nothing to wait for");
+    };
+    assert_eq!(artifact.pictures.len(), 1);
+    let unasked = provider.read(&request("a red fox"), &testkit::answer(200, &[], "{}")).unwrap_err();
+    assert_eq!((unasked.class, unasked.spend), (ErrorClass::BadResponse, Spend::None));
+}
+
+#[tokio::test]
 async fn without_a_seed_equal_prompts_differ_and_each_can_be_drawn_again() {
     let free = ImageRequest { seed: None, ..request("a red fox") };
     let (first, seed) = picture(1, &free).await;
