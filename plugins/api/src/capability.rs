@@ -541,6 +541,8 @@ pub enum Unit {
     Area(i64),
     /// An amount per tile of 512x512 and one per step.
     TilesAndSteps { tile: i64, step: i64, default_steps: u32 },
+    /// Per step: an amount for each tile of 512x512 that is made, and one for each reference image.
+    TilesTimesSteps { input: i64, output: i64, default_steps: u32 },
 }
 
 /// One row of a price table: the unit, for the qualities it counts for (empty: any).
@@ -576,6 +578,11 @@ impl PriceTable {
             Unit::TilesAndSteps { tile, step, default_steps } => {
                 let tiles = (w.div_ceil(512) * h.div_ceil(512)) as i64;
                 tiles * tile + i64::from(request.steps.unwrap_or(default_steps)) * step
+            }
+            Unit::TilesTimesSteps { input, output, default_steps } => {
+                let tiles = (w.div_ceil(512) * h.div_ceil(512)) as i64;
+                let each = tiles * output + request.references.len() as i64 * input;
+                i64::from(request.steps.unwrap_or(default_steps)) * each
             }
         };
         let amounts: Vec<i64> = self.rows.iter().filter(fits).map(amount).collect();

@@ -154,6 +154,8 @@ async fn run(subject: &dyn Subject, bench: &Bench, folder: &Path, case: &Case) -
             off.extend(compare::requests(&Recorded::from_file(&folder.join(file)), sent));
         }
         (None, [_]) => {}
+        // It costs nothing, and a credential may have more than one place to be proven at.
+        (None, [_, ..]) if made == Call::Check => {}
         (_, sent) => off.push(format!("made {} requests instead of one", sent.len())),
     }
     if let Err(error) = &got
