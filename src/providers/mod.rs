@@ -5,13 +5,13 @@
 mod breaker;
 pub mod builtin;
 pub mod glob;
-mod instance;
 mod plan;
 mod price;
 mod registry;
 mod settings;
+mod upstream;
 
-pub use instance::Instance;
 pub use plan::{Ask, PlanError, Planned, Unplannable};
 pub use registry::{ModelInfo, Registry, TargetInfo};
 pub use settings::*;
+pub use upstream::Upstream;

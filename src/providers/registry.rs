@@ -1,9 +1,9 @@
 //! All instances and public models of one configuration. Built anew at a reload, never changed in place.
 
 use super::{
-    instance::Instance,
     price::{self, Priced},
     settings::{Model, Route, Routing, Settings},
+    upstream::Upstream,
 };
 use indexmap::IndexMap;
 use plugin_api::{Capabilities, Context, Http, ImageRequest, Plugin, value::Money};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub struct Registry {
-    pub(super) instances: IndexMap<String, Arc<Instance>>,
+    pub(super) instances: IndexMap<String, Arc<Upstream>>,
     pub(super) models: IndexMap<String, Model>,
     pub(super) routes: Vec<Route>,
     pub routing: Routing,
@@ -55,7 +55,7 @@ impl Registry {
         let mut errors = Vec::new();
         let mut instances = IndexMap::new();
         for (id, entry) in &settings.providers {
-            match Instance::build(id, entry, plugins, &settings.routing) {
+            match Upstream::build(id, entry, plugins, &settings.routing) {
                 Ok(instance) => {
                     instances.insert(id.clone(), Arc::new(instance));
                 }
@@ -70,16 +70,16 @@ impl Registry {
         Ok(Registry { instances, models, routes, routing, client, spool })
     }
 
-    pub fn instance(&self, id: &str) -> Option<&Arc<Instance>> {
+    pub fn instance(&self, id: &str) -> Option<&Arc<Upstream>> {
         self.instances.get(id)
     }
 
-    pub fn instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+    pub fn instances(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.instances.values()
     }
 
     /// An instance by its id, or the first one of a kind that is on.
-    pub fn named(&self, name: &str) -> Option<&Arc<Instance>> {
+    pub fn named(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.instances.get(name).or_else(|| self.instances.values().find(|i| i.kind == name && i.is_on()))
     }
 

@@ -1,4 +1,4 @@
-//! One configured provider: its plugin, caps, rate and health.
+//! One configured instance at work: its plugin, caps, rate and health.
 
 use super::{
     breaker::Breaker,
@@ -15,7 +15,7 @@ use std::{
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A configured provider, on or off.
-pub struct Instance {
+pub struct Upstream {
     pub id: String,
     pub kind: String,
     /// `Err`: why it is off, and what would switch it on.
@@ -30,7 +30,7 @@ pub struct Instance {
     rate: Option<DefaultDirectRateLimiter>,
 }
 
-impl Instance {
+impl Upstream {
     /// # Errors
     /// The plugin does not accept its settings; a sentence that names the entry.
     pub fn build(
@@ -38,7 +38,7 @@ impl Instance {
         settings: &Settings,
         plugins: &[Plugin],
         routing: &Routing,
-    ) -> Result<Instance, String> {
+    ) -> Result<Upstream, String> {
         let mut own = settings.plugin.clone();
         let mut provider = match plugins.iter().find(|p| p.kind == settings.kind) {
             None => Err(format!("the plugin of kind `{}` is not part of this build", settings.kind)),
@@ -62,7 +62,7 @@ impl Instance {
         if let Ok(on) = &mut provider {
             result_hosts.extend(on.result_hosts().iter().cloned());
         }
-        Ok(Instance {
+        Ok(Upstream {
             id: id.into(),
             kind: settings.kind.clone(),
             provider,
