@@ -168,11 +168,14 @@ impl SizeRule {
                 let step = f64::from(*multiple);
                 let clamp = |side: f64| side.clamp(f64::from(*min_side), f64::from(*max_side));
                 let area = area.clamp(*min_pixels as f64, *max_pixels as f64);
+                // The widths at which both sides are within their bounds: a side that is cut alone loses the ratio.
+                let (low, high) = (f64::from(*min_side), f64::from(*max_side));
+                let ideal = (area * ratio).sqrt().max(low.max(low * ratio)).min(high.min(high * ratio));
                 // Rounding may cross a bound by one step: grow or shrink until it holds.
                 let mut scale = 1.0_f64;
                 let mut best = (0, 0);
                 for _ in 0..64 {
-                    let width = (area * ratio).sqrt() * scale;
+                    let width = ideal * scale;
                     let (w, h) =
                         ((clamp(width) / step).round() * step, (clamp(width / ratio) / step).round() * step);
                     best = (w as u32, h as u32);
