@@ -12,7 +12,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::sync::mpsc;
 
@@ -50,9 +50,7 @@ impl Storage {
         private_folder(&temp).map_err(refuse)?;
         let root = root.canonicalize().map_err(refuse)?;
         sweep(&temp);
-        let service = opendal::services::Fs::default()
-            .root(&root.to_string_lossy())
-            .atomic_write_dir(&temp.to_string_lossy());
+        let service = opendal::services::Fs::default().root(&root.to_string_lossy());
         let operator = Operator::new(service).map_err(|e| failed(&e))?;
         let local = Arc::new(Local { root, settled: Mutex::default() });
         Ok(Storage { operator, local: Some(local) })
@@ -92,28 +90,41 @@ impl Storage {
             let bytes = blob.read().map_err(unread)?;
             return self.put(key, bytes).await;
         }
-        let mut writer = self.operator.writer(key).await.map_err(|e| failed(&e))?;
-        if let Err(error) = pour(blob, &mut writer).await {
-            writer.abort().await.ok();
-            return Err(error);
+        let mut draft = self.draft(key).await?;
+        match pour(blob, &mut draft.writer).await {
+            Ok(()) => self.publish(draft, key).await,
+            Err(error) => Err(draft.give_up(error).await),
         }
-        if let Err(error) = writer.close().await {
-            writer.abort().await.ok();
-            return Err(failed(&error));
-        }
-        self.settle(key).await
     }
 
     /// Writes an object, over what is there. On disk when it returns.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ImageError> {
-        let mut writer = self.operator.writer(key).await.map_err(|e| failed(&e))?;
-        let done = match writer.write(bytes).await {
-            Ok(()) => writer.close().await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = done {
-            writer.abort().await.ok();
-            return Err(failed(&error));
+        let mut draft = self.draft(key).await?;
+        match draft.writer.write(bytes).await {
+            Ok(()) => self.publish(draft, key).await,
+            Err(error) => Err(draft.give_up(unwritten(&error)).await),
+        }
+    }
+
+    /// On a local disk an object is written under a temporary name first. (opendal's own `atomic_write_dir` repeats
+    /// the key's folders in there and leaves them behind: one empty folder per job.)
+    async fn draft(&self, key: &str) -> Result<Draft, ImageError> {
+        let temp = self.local.as_ref().map(|local| {
+            let key = format!("{TEMP}/{}", uuid::Uuid::new_v4());
+            Temporary { path: local.root.join(&key), key }
+        });
+        let target = temp.as_ref().map_or(key, |temp| &temp.key);
+        let writer = self.operator.writer(target).await.map_err(|e| unwritten(&e))?;
+        Ok(Draft { writer, temp })
+    }
+
+    async fn publish(&self, mut draft: Draft, key: &str) -> Result<(), ImageError> {
+        // Closing syncs the file's bytes; only then it gets its name.
+        if let Err(error) = draft.writer.close().await {
+            return Err(draft.give_up(unwritten(&error)).await);
+        }
+        if let Some(temp) = &draft.temp {
+            self.operator.rename(&temp.key, key).await.map_err(|e| unwritten(&e))?;
         }
         self.settle(key).await
     }
@@ -203,6 +214,33 @@ impl Storage {
     }
 }
 
+/// An object that is not under its name yet.
+struct Draft {
+    writer: opendal::Writer,
+    temp: Option<Temporary>,
+}
+
+impl Draft {
+    async fn give_up(mut self, error: ImageError) -> ImageError {
+        if self.temp.is_none() {
+            self.writer.abort().await.ok();
+        }
+        error
+    }
+}
+
+/// A temporary file; it goes when its write is given up or its future dropped. After the rename it is no more.
+struct Temporary {
+    key: String,
+    path: PathBuf,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
 impl Local {
     /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk.
     fn settle(&self, file: &Path) -> io::Result<()> {
@@ -260,6 +298,14 @@ fn unread(error: io::Error) -> ImageError {
     ImageError::Storage(format!("the image cannot be read again ({error})"))
 }
 
+/// A write that does not find its folder is no missing image.
+fn unwritten(error: &opendal::Error) -> ImageError {
+    match failed(error) {
+        ImageError::Missing => ImageError::Storage("the folder of images is gone".into()),
+        other => other,
+    }
+}
+
 /// In the words of the innermost cause: "No space left on device", not "unexpected error".
 fn failed(error: &opendal::Error) -> ImageError {
     if error.kind() == ErrorKind::NotFound {
@@ -284,20 +330,12 @@ fn private_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Removes what writers that died left half-written, at any depth, and folders that are empty then.
+/// Removes what writers that died left half-written.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let Ok(about) = entry.metadata() else { continue };
-        if about.is_dir() {
-            sweep(&entry.path());
-        }
-        let old = about
-            .modified()
-            .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LEFTOVER));
-        if old && about.is_dir() {
-            fs::remove_dir(entry.path()).ok();
-        } else if old {
+        let age = entry.metadata().and_then(|about| about.modified()).map(|at| at.elapsed());
+        if matches!(age, Ok(Ok(age)) if age > LEFTOVER) {
             fs::remove_file(entry.path()).ok();
         }
     }
@@ -309,6 +347,7 @@ pub(super) use tests::age;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     /// Makes a file as old as what a dead writer left.
     pub fn age(path: &Path) {

@@ -149,7 +149,7 @@ mod tests {
             (b"{\"error\":\"no\"}", "JSON"),
             (include_bytes!("testdata/text_named.png"), "not an image"),
             (include_bytes!("testdata/cut.png"), "damaged"),
-            (b"\x89PNG\r\n\x1a\n\xff\xd8\xff\xe0 and then a JPEG's body", "not an image"),
+            (b"\x89PNG\r\n\x1a\n\xff\xd8\xff\xe0 and then a JPEG's body", "claims"),
         ] {
             let why = refusal(bytes);
             assert!(why.contains(word), "{word}: {why}");
