@@ -1,8 +1,7 @@
 //! Accepting a generation: references stored, plan made, quota reserved, jobs committed.
 
 use super::{
-    Accepted, Code, Estimate, Generation, Inner, JobsError, Owner, Refused, Role,
-    references::References,
+    Accepted, Code, Estimate, Generation, Inner, JobsError, Owner, Refused, Role, references::References,
 };
 use crate::{
     limits::quota::{self, Payer},
@@ -17,7 +16,11 @@ use uuid::Uuid;
 const MOST: u32 = 20;
 
 impl Inner {
-    pub(super) async fn generate(self: &Arc<Inner>, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError> {
+    pub(super) async fn generate(
+        self: &Arc<Inner>,
+        owner: &Owner,
+        generation: Generation,
+    ) -> Result<Accepted, JobsError> {
         self.open_for_work()?;
         let generation = self.take_references(owner, generation).await?;
         let registry = self.registry.load_full();
@@ -69,8 +72,11 @@ impl Inner {
             }
             Submitted::QueueFull { of_team, cap } => {
                 let whose = if of_team { "Your team's queue" } else { "The gateway's queue" };
-                let text = format!("{whose} is full ({cap} jobs wait). Wait for some of them to finish, then ask again.");
-                Err(Refused { retry_after_ms: Some(retry_ms), ..Refused::new(Code::RateLimited, text) }.into())
+                let text = format!(
+                    "{whose} is full ({cap} jobs wait). Wait for some of them to finish, then ask again."
+                );
+                Err(Refused { retry_after_ms: Some(retry_ms), ..Refused::new(Code::RateLimited, text) }
+                    .into())
             }
         }
     }
@@ -88,7 +94,11 @@ impl Inner {
     }
 
     /// The bytes behind reference handles are stored before any row is written.
-    async fn take_references(&self, owner: &Owner, mut generation: Generation) -> Result<Generation, JobsError> {
+    async fn take_references(
+        &self,
+        owner: &Owner,
+        mut generation: Generation,
+    ) -> Result<Generation, JobsError> {
         let references = References { inner: self, owner };
         for (index, handle) in std::mem::take(&mut generation.references).into_iter().enumerate() {
             let input = references.take(&handle, &format!("references[{index}]")).await?;
@@ -124,7 +134,12 @@ impl Inner {
         registry.plan(&ask).map_err(refused)
     }
 
-    fn reservations(&self, registry: &Registry, owner: &Owner, planned: &Planned) -> Result<Vec<Reservation>, Refused> {
+    fn reservations(
+        &self,
+        registry: &Registry,
+        owner: &Owner,
+        planned: &Planned,
+    ) -> Result<Vec<Reservation>, Refused> {
         let rules = self.rules.load();
         let (team, key) = (rules.team(&owner.team).limits, rules.key(&owner.key));
         let payer = Payer { team: &owner.team, key: &owner.key, of_team: &team, of_key: &key };
@@ -215,7 +230,11 @@ impl Inner {
         u64::try_from(planned.expected_ms).unwrap_or(5_000).clamp(1_000, 60_000)
     }
 
-    pub(super) async fn estimate(&self, owner: &Owner, generation: Generation) -> Result<Estimate, StoreError> {
+    pub(super) async fn estimate(
+        &self,
+        owner: &Owner,
+        generation: Generation,
+    ) -> Result<Estimate, StoreError> {
         let registry = self.registry.load_full();
         let mut estimate = Estimate {
             model: generation.model.clone().unwrap_or_default(),
@@ -254,7 +273,8 @@ impl Inner {
                 let over = lines.iter().find_map(|line| {
                     let (used, reserved) = windows.get(&line.window).copied().unwrap_or_default();
                     let n = i64::from(generation.count);
-                    (used + reserved + line.amount * n > line.cap).then(|| over_quota(line, used, reserved, self.clock.now_us()))
+                    (used + reserved + line.amount * n > line.cap)
+                        .then(|| over_quota(line, used, reserved, self.clock.now_us()))
                 });
                 estimate.refusals.extend(over);
             }
@@ -267,7 +287,9 @@ fn accepted(jobs: Vec<Job>, planned: &Planned, repeated: bool) -> Accepted {
     Accepted {
         batch_id: jobs.first().and_then(|j| j.batch_id),
         estimated_cost: planned.expected.map(|m| m.times(jobs.len() as i64)),
-        expected_seconds: u32::try_from(planned.expected_ms.max(0).unsigned_abs().div_ceil(1_000)).unwrap_or(u32::MAX).max(1),
+        expected_seconds: u32::try_from(planned.expected_ms.max(0).unsigned_abs().div_ceil(1_000))
+            .unwrap_or(u32::MAX)
+            .max(1),
         adjustments: planned.adjustments.clone(),
         repeated,
         jobs,
@@ -286,7 +308,8 @@ fn refused(error: PlanError) -> Refused {
 
 fn over_quota(line: &Reservation, used: i64, reserved: i64, now: i64) -> Refused {
     let mut parts = line.window.split('|');
-    let (owner, what, unit) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let (owner, what, unit) =
+        (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let whose = match owner.split(':').next() {
         Some("team") => "Your team's",
         Some("key") => "Your key's",
@@ -298,7 +321,9 @@ fn over_quota(line: &Reservation, used: i64, reserved: i64, now: i64) -> Refused
         let show = |micros: i64| format!("{:.2}", micros as f64 / 1e6);
         let text = format!(
             "{whose} budget of {} per {unit} does not allow it: {} is spent, {} is reserved. It starts anew in {resets}; asking again before that does not help.",
-            show(line.cap), show(used), show(reserved)
+            show(line.cap),
+            show(used),
+            show(reserved)
         );
         (Code::BudgetExceeded, text)
     } else {

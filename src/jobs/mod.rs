@@ -17,16 +17,17 @@ mod wait;
 mod waiting;
 mod worker;
 
-pub(crate) use references::image_id;
+pub use references::image_id;
 pub use rules::Rules;
 pub use settings::{Role, Settings};
 pub use view::{
-    Accepted, Cancelled, Code, Estimate, Generation, JobView, ModelView, Moment, Owner, Page, Refused, TargetView,
+    Accepted, Cancelled, Code, Estimate, Generation, JobView, ModelView, Moment, Owner, Page, Refused,
+    TargetView,
 };
 
 use crate::{
     images::Images,
-    outbound::Fetcher,
+    outbound::{Clients, Guard},
     providers::Registry,
     spool::Spool,
     store::{Image, JobRows, Listing, State, Store, StoreError},
@@ -65,9 +66,10 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     pub images: Arc<Images>,
     pub spool: Arc<Spool>,
-    pub fetcher: Fetcher,
-    /// Hosts besides public ones that callers' reference URLs may name.
-    pub reference_hosts: Vec<String>,
+    pub clients: Clients,
+    /// Where callers' reference URLs may point, and how large what they name may be.
+    pub references: Guard,
+    pub max_image: u64,
     pub clock: SharedClock,
 }
 
@@ -81,8 +83,9 @@ struct Inner {
     registry: ArcSwap<Registry>,
     images: Arc<Images>,
     spool: Arc<Spool>,
-    fetcher: Fetcher,
-    reference_hosts: Vec<String>,
+    clients: Clients,
+    reference_guard: Guard,
+    max_image: u64,
     clock: SharedClock,
     /// This process, in the leases of its jobs.
     owner: String,
@@ -127,8 +130,9 @@ impl Jobs {
             registry: ArcSwap::from(parts.registry),
             images: parts.images,
             spool: parts.spool,
-            fetcher: parts.fetcher,
-            reference_hosts: parts.reference_hosts,
+            clients: parts.clients,
+            reference_guard: parts.references,
+            max_image: parts.max_image,
             clock: parts.clock,
             owner: Uuid::new_v4().to_string(),
             mine: Mutex::default(),
@@ -183,13 +187,24 @@ impl Jobs {
     }
 
     /// Jobs of the team, newest first. `states` empty: all.
-    pub async fn list(&self, team: &str, states: &[State], limit: u64, offset: u64) -> Result<Page<JobView>, StoreError> {
+    pub async fn list(
+        &self,
+        team: &str,
+        states: &[State],
+        limit: u64,
+        offset: u64,
+    ) -> Result<Page<JobView>, StoreError> {
         let listing = self.0.store.list_jobs(Some(team), states, limit, offset).await?;
         Ok(page(listing, |rows| self.0.plain_view(rows)))
     }
 
     /// Finished images of the team with their jobs, newest first.
-    pub async fn generations(&self, team: &str, limit: u64, offset: u64) -> Result<Page<(Image, JobView)>, StoreError> {
+    pub async fn generations(
+        &self,
+        team: &str,
+        limit: u64,
+        offset: u64,
+    ) -> Result<Page<(Image, JobView)>, StoreError> {
         let listing = self.0.store.list_images(team, limit, offset).await?;
         Ok(page(listing, |(image, rows)| (image, self.0.plain_view(rows))))
     }
@@ -229,6 +244,12 @@ fn page<A, B>(listing: Listing<A>, view: impl FnMut(A) -> B) -> Page<B> {
 impl Inner {
     fn plain_view(&self, rows: JobRows) -> JobView {
         let progress = self.mine.lock().get(&rows.job.id).and_then(|held| held.percent());
-        JobView { job: rows.job, images: rows.images, attempts: rows.attempts, queue_position: None, progress }
+        JobView {
+            job: rows.job,
+            images: rows.images,
+            attempts: rows.attempts,
+            queue_position: None,
+            progress,
+        }
     }
 }

@@ -99,12 +99,16 @@ impl Inner {
             timeout(IDLE, self.wake.notified()).await.ok();
             while !self.is_stopping() {
                 let free = self.slots.available_permits();
-                let Ok(permits) = self.slots.clone().try_acquire_many_owned(u32::try_from(free).unwrap_or(0)) else { break };
+                let Ok(permits) = self.slots.clone().try_acquire_many_owned(u32::try_from(free).unwrap_or(0))
+                else {
+                    break;
+                };
                 if free == 0 {
                     break;
                 }
                 let mut permits = permits;
-                let claimed = match self.store.claim(&self.owner, self.lease_us(), free, &self.shares()).await {
+                let claimed = match self.store.claim(&self.owner, self.lease_us(), free, &self.shares()).await
+                {
                     Ok(claimed) => claimed,
                     Err(error) => {
                         tracing::warn!(%error, "claim failed");
@@ -131,7 +135,8 @@ impl Inner {
         let mut beat = interval(lease / 3);
         loop {
             beat.tick().await;
-            let before: Vec<(Uuid, Arc<Held>)> = self.mine.lock().iter().map(|(id, held)| (*id, held.clone())).collect();
+            let before: Vec<(Uuid, Arc<Held>)> =
+                self.mine.lock().iter().map(|(id, held)| (*id, held.clone())).collect();
             if before.is_empty() {
                 continue;
             }
@@ -247,7 +252,10 @@ impl Inner {
         self.stopping.store(true, Ordering::Release);
         self.tasks.close();
         if timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(jobs = self.mine.lock().len(), "the grace is over; what still runs is resumed at the next start");
+            tracing::warn!(
+                jobs = self.mine.lock().len(),
+                "the grace is over; what still runs is resumed at the next start"
+            );
         }
         self.loops.close();
         if let Err(error) = self.store.release_leases(&self.owner).await {

@@ -1,7 +1,7 @@
 //! Reference images: by id of an earlier image, by upload, by URL, or inline. All end as stored bytes with a handle.
 
 use super::{Code, Inner, JobsError, Owner, Refused};
-use crate::{images::ImageError, outbound::Guard, store::Upload};
+use crate::{images::ImageError, store::Upload};
 use base64::Engine as _;
 use bytes::Bytes;
 use plugin_api::Input;
@@ -28,7 +28,8 @@ impl References<'_> {
                 Ok(id) => self.inner.store.upload(&self.owner.team, id).await?,
                 Err(_) => None,
             };
-            let upload = upload.ok_or_else(|| refuse(format!("`{field}`: there is no upload `{handle}`.")))?;
+            let upload =
+                upload.ok_or_else(|| refuse(format!("`{field}`: there is no upload `{handle}`.")))?;
             return Ok(input(&upload.object_key, &upload.mime, upload.width, upload.height));
         }
         if let Some(id) = image_id(handle) {
@@ -43,8 +44,9 @@ impl References<'_> {
             let data = data.and_then(|d| base64::engine::general_purpose::STANDARD.decode(d.trim()).ok());
             Bytes::from(data.ok_or_else(|| refuse(format!("`{field}`: the data: URI is not base64.")))?)
         } else if handle.starts_with("https://") || handle.starts_with("http://") {
-            let guard = Guard::references(&self.inner.reference_hosts);
-            let blob = self.inner.fetcher.fetch(handle, &guard, Instant::now() + FETCH).await;
+            let into = self.inner.spool.download(Uuid::new_v4(), 0);
+            let (guard, until) = (&self.inner.reference_guard, Instant::now() + FETCH);
+            let blob = self.inner.clients.fetch(handle, guard, self.inner.max_image, until, &into).await;
             let blob = blob.map_err(|error| refuse(format!("`{field}`: {error}")))?;
             tokio::task::spawn_blocking(move || blob.read())
                 .await
@@ -61,12 +63,15 @@ impl References<'_> {
 
     async fn keep(&self, bytes: Bytes, field: &str) -> Result<Input, JobsError> {
         let id = Uuid::new_v4();
-        let kept = self.inner.images.keep_reference(&self.owner.team, id, bytes).await.map_err(|error| match error {
-            ImageError::Unacceptable(why) => {
-                JobsError::Refused(Refused::new(Code::InvalidRequest, format!("`{field}`: {why}")).field(field))
-            }
-            error => JobsError::Refused(Refused::new(Code::StorageError, error.to_string())),
-        })?;
+        let kept =
+            self.inner.images.keep_reference(&self.owner.team, id, bytes).await.map_err(
+                |error| match error {
+                    ImageError::Unacceptable(why) => JobsError::Refused(
+                        Refused::new(Code::InvalidRequest, format!("`{field}`: {why}")).field(field),
+                    ),
+                    error => JobsError::Refused(Refused::new(Code::StorageError, error.to_string())),
+                },
+            )?;
         let now = self.inner.clock.now_us();
         let upload = Upload {
             id,
@@ -97,7 +102,7 @@ fn input(key: &str, mime: &str, width: i32, height: i32) -> Input {
 }
 
 /// `ID`, `image://ID` or `img_<provider>_ID`.
-pub(crate) fn image_id(text: &str) -> Option<Uuid> {
+pub fn image_id(text: &str) -> Option<Uuid> {
     let text = text.strip_prefix("image://").unwrap_or(text);
     let text = if text.starts_with("img_") { text.rsplit('_').next().unwrap_or(text) } else { text };
     (text.len() == 36).then(|| text.parse().ok()).flatten()

@@ -55,7 +55,11 @@ impl Rules {
         };
         Shares {
             // An instance that is off takes no claim: its jobs wait until it is back, or for their deadline.
-            instances: registry.instances().filter(|i| i.is_on()).map(|i| (i.id.clone(), i.concurrency)).collect(),
+            instances: registry
+                .instances()
+                .filter(|i| i.is_on())
+                .map(|i| (i.id.clone(), i.concurrency))
+                .collect(),
             teams: self.teams.iter().map(|(name, team)| (name.clone(), share(team))).collect(),
             other_teams: share(&self.team("default")),
             keys: self.keys.iter().filter_map(|(id, l)| Some((id.clone(), l.concurrent_jobs?))).collect(),

@@ -51,11 +51,18 @@ impl Inner {
         }
     }
 
-    pub(super) async fn cancel(self: &Arc<Inner>, team: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError> {
+    pub(super) async fn cancel(
+        self: &Arc<Inner>,
+        team: &str,
+        id: Uuid,
+    ) -> Result<Option<Cancelled>, StoreError> {
         let Some((job, cancelled)) = self.store.cancel(team, id).await? else { return Ok(None) };
         self.waiters.changed(id);
         let (cost, message) = match (job.state, cancelled) {
-            (_, true) => ("none", "The job is cancelled; nothing was sent to a vendor and nothing was spent.".to_owned()),
+            (_, true) => (
+                "none",
+                "The job is cancelled; nothing was sent to a vendor and nothing was spent.".to_owned(),
+            ),
             (State::Running, _) => {
                 self.cancelled.lock().insert(id);
                 let text = "The vendor is already working on it, and that cannot be taken back: the image will be finished and kept. \
@@ -86,7 +93,11 @@ fn moment(views: &[JobView]) -> Moment {
         [one] if views.len() == 1 => sentence(one),
         several => {
             let running = several.iter().filter(|v| v.job.state == State::Running).count();
-            format!("{finished} of {} done, {running} in work, {} waiting", views.len(), several.len() - running)
+            format!(
+                "{finished} of {} done, {running} in work, {} waiting",
+                views.len(),
+                several.len() - running
+            )
         }
     };
     Moment { finished, total: views.len(), message, share }

@@ -71,8 +71,15 @@ impl Inner {
             }
             Attempted::NotStored(why) => {
                 tracing::error!(job.id = %job.id, %why, "a paid image could not be stored");
-                let error = format!("The image was made, but storage did not take it before the job's deadline: {why}");
-                let end = End::Failed { code: Code::StorageError.as_str(), error, cost: self.expected_cost(claimed), hold: false };
+                let error = format!(
+                    "The image was made, but storage did not take it before the job's deadline: {why}"
+                );
+                let end = End::Failed {
+                    code: Code::StorageError.as_str(),
+                    error,
+                    cost: self.expected_cost(claimed),
+                    hold: false,
+                };
                 self.finish(claimed, finish(claimed, end, "storage_error", Spend::Certain, None)).await;
                 None
             }
@@ -101,11 +108,16 @@ impl Inner {
             Verdict::Fail { code, error: text, hold, spent } => {
                 let cost = if spent && !hold { self.expected_cost(claimed) } else { None };
                 let end = End::Failed { code: code.as_str(), error: text, cost, hold };
-                self.finish(claimed, finish(claimed, end, &error.class.to_string(), error.spend, Some(error))).await;
+                self.finish(
+                    claimed,
+                    finish(claimed, end, &error.class.to_string(), error.spend, Some(error)),
+                )
+                .await;
                 None
             }
             Verdict::Cancel => {
-                let finish = finish(claimed, End::Cancelled, &error.class.to_string(), error.spend, Some(error));
+                let finish =
+                    finish(claimed, End::Cancelled, &error.class.to_string(), error.spend, Some(error));
                 self.finish(claimed, finish).await;
                 None
             }
@@ -132,7 +144,7 @@ impl Inner {
             run_at_us,
             start: !self.is_stopping(),
         };
-        self.spool.remove(claimed.attempt.id);
+        self.drop_answer(claimed.attempt.id);
         loop {
             match self.store.next_try(&self.owner, self.lease_us(), next.clone(), &self.shares()).await {
                 Ok(again) => {
@@ -146,6 +158,13 @@ impl Inner {
                     sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// The database knows how the attempt ended: its answer is needed no more.
+    fn drop_answer(&self, attempt: uuid::Uuid) {
+        if let Err(error) = self.spool.remove(attempt) {
+            tracing::warn!(attempt.id = %attempt, %error, "a spooled answer could not be deleted");
         }
     }
 
@@ -164,7 +183,7 @@ impl Inner {
                 }
             }
         }
-        self.spool.remove(claimed.attempt.id);
+        self.drop_answer(claimed.attempt.id);
     }
 }
 
@@ -193,7 +212,9 @@ fn attempt_end(claimed: &Claimed, outcome: &str, spend: Spend, error: Option<&Pr
         outcome: outcome.to_owned(),
         vendor_status: error.and_then(|e| e.status).map(i32::from),
         vendor_code: error.and_then(|e| e.vendor_code.clone()).map(|code| code.chars().take(190).collect()),
-        vendor_request_id: error.and_then(|e| e.vendor_request_id.clone()).map(|id| id.chars().take(190).collect()),
+        vendor_request_id: error
+            .and_then(|e| e.vendor_request_id.clone())
+            .map(|id| id.chars().take(190).collect()),
         spend: match spend {
             Spend::None => "none",
             Spend::Possible => "possible",

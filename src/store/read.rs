@@ -218,7 +218,8 @@ impl Store {
     /// Used and reserved of quota windows; one that nobody has touched is left out.
     pub async fn windows(&self, ids: &[&str]) -> Result<HashMap<String, (i64, i64)>, StoreError> {
         let ids = ids.iter().copied();
-        let rows = quota_window::Entity::find().filter(quota_window::Column::Id.is_in(ids)).all(&self.read).await?;
+        let rows =
+            quota_window::Entity::find().filter(quota_window::Column::Id.is_in(ids)).all(&self.read).await?;
         Ok(rows.into_iter().map(|row| (row.id, (row.used, row.reserved))).collect())
     }
 
