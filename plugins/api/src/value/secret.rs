@@ -12,6 +12,10 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+    /// `text` with the credential replaced, wherever it stands.
+    pub fn redact(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
+    }
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
