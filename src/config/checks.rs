@@ -1,10 +1,59 @@
 //! What no schema can say: values that do not go together, and values that would not do what they promise.
 
-use super::{Config, problem::Problems, walk::Spot};
+use super::{
+    Config,
+    problem::{Problems, nearest},
+    walk::Spot,
+};
 use crate::auth::Mode;
-use plugin_api::value::{OneOrMany, Secret, Span};
+use plugin_api::{
+    ImageRequest,
+    value::{OneOrMany, Secret, Span},
+};
+use serde_json::json;
 use std::{collections::BTreeMap, net::SocketAddr};
 use url::Url;
+
+/// What `defaults` of a model may hold: the arguments of a request that are not the call's own.
+const ARGUMENTS: [&str; 14] = [
+    "negative_prompt",
+    "size",
+    "quality",
+    "style",
+    "seed",
+    "steps",
+    "guidance",
+    "background",
+    "output_format",
+    "output_compression",
+    "watermark",
+    "moderation",
+    "prompt_rewrite",
+    "vendor",
+];
+
+/// What `capabilities` of a model may override.
+const CAPABILITIES: [&str; 19] = [
+    "sizes",
+    "max_n",
+    "references",
+    "mask",
+    "transparent",
+    "formats",
+    "format_selectable",
+    "compression",
+    "prompt_max",
+    "negative_prompt",
+    "qualities",
+    "seed",
+    "steps",
+    "guidance",
+    "styles",
+    "moderation",
+    "watermark",
+    "prompt_rewrite",
+    "user",
+];
 
 type Place<'a> = &'a dyn Fn(&str) -> Spot;
 
@@ -20,6 +69,8 @@ pub(super) fn check(config: &mut Config, place: Place<'_>, problems: &mut Proble
     checks.numbers(config);
     checks.issuers(config);
     checks.urls(config);
+    checks.models(config);
+    checks.storage(config);
     let mut warnings = Vec::new();
     if let (Some(listen), Some(url)) =
         (open, config.server.public_url.as_deref().and_then(|u| Url::parse(u).ok()))
@@ -41,6 +92,12 @@ impl Checks<'_> {
     fn wrong(&mut self, path: &str, message: String) {
         let spot = (self.place)(path);
         self.problems.add_new(spot.at, path, spot.shown(message));
+    }
+
+    /// A name that means nothing: reported where the name stands.
+    fn unknown(&mut self, path: &str, message: String) {
+        let spot = (self.place)(path);
+        self.problems.add_new(spot.key.unwrap_or(spot.at), path, message);
     }
 
     /// The first address that is open to other machines.
@@ -201,6 +258,40 @@ impl Checks<'_> {
                     self.wrong(&path, format!("`{field}` is missing"));
                 }
             }
+        }
+    }
+
+    /// A default that no call could carry would be left out without a word.
+    fn models(&mut self, config: &Config) {
+        for (name, model) in &config.models {
+            for (argument, value) in &model.defaults {
+                let path = format!("models.{name}.defaults.{argument}");
+                if !ARGUMENTS.contains(&argument.as_str()) {
+                    self.unknown(&path, format!("unknown argument{}", nearest(argument, ARGUMENTS)));
+                } else if let Err(error) = serde_json::from_value::<ImageRequest>(json!({ argument: value }))
+                {
+                    self.wrong(&path, error.to_string());
+                }
+            }
+            for field in model.capabilities.keys().filter(|f| !CAPABILITIES.contains(&f.as_str())) {
+                let path = format!("models.{name}.capabilities.{field}");
+                self.unknown(&path, format!("unknown capability{}", nearest(field, CAPABILITIES)));
+            }
+        }
+    }
+
+    fn storage(&mut self, config: &mut Config) {
+        let storage = &mut config.storage;
+        if storage.kind != "fs" {
+            return;
+        }
+        let root = storage.options.entry("root").or_insert_with(|| "images".into()).clone();
+        if root.as_str().is_none_or(str::is_empty) {
+            self.wrong("storage.options.root", "expected a folder".into());
+        }
+        for option in storage.options.keys().filter(|option| *option != "root") {
+            let path = format!("storage.options.{option}");
+            self.unknown(&path, format!("unknown option of `fs`{}", nearest(option, ["root"])));
         }
     }
 

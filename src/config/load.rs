@@ -126,11 +126,11 @@ fn place(positions: &BTreeMap<String, Spot>, path: &str, start: At) -> Spot {
     let (mut path, wanted) = (path, path.len());
     loop {
         if let Some(spot) = positions.get(path) {
-            return if path.len() == wanted { spot.clone() } else { Spot { at: spot.at, scalar: None } };
+            return if path.len() == wanted { spot.clone() } else { Spot { scalar: None, ..*spot } };
         }
         match path.rfind(['.', '[']) {
             Some(end) => path = &path[..end],
-            None => return Spot { at: start, scalar: None },
+            None => return Spot { at: start, key: None, scalar: None },
         }
     }
 }

@@ -107,9 +107,9 @@ impl Scalar {
             Some(template) => {
                 let instead = format!("the value of `{template}`");
                 let instance = self.text.split('/').next().unwrap_or_default();
-                message
-                    .replace(&format!("`{}`", self.text), &instead)
-                    .replace(&format!("`{instance}`"), &instead)
+                [self.text.as_str(), instance].iter().fold(message, |message, text| {
+                    message.replace(&format!("`{text}`"), &instead).replace(&format!("{text:?}"), &instead)
+                })
             }
             None => message,
         }

@@ -18,6 +18,8 @@ pub(super) fn join(path: &str, key: &str) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Spot {
     pub at: At,
+    /// Its key, where it has one.
+    pub key: Option<At>,
     pub scalar: Option<Scalar>,
 }
 
@@ -44,7 +46,7 @@ impl Walk<'_> {
     /// The value of `node` under `schema`. `None`: there is none, and a problem was reported.
     pub fn value(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
         let scalar = node.scalar().filter(|s| s.template.is_some()).cloned();
-        self.positions.insert(path.to_owned(), Spot { at: node.at, scalar });
+        self.positions.insert(path.to_owned(), Spot { at: node.at, key: None, scalar });
         if matches!(node.kind, Kind::Broken) {
             return None;
         }
@@ -213,7 +215,11 @@ impl Walk<'_> {
             {
                 continue;
             }
-            let Some(value) = self.value(&entry.value, field, &path) else { continue };
+            let value = self.value(&entry.value, field, &path);
+            if let Some(spot) = self.positions.get_mut(&path) {
+                spot.key = Some(entry.at);
+            }
+            let Some(value) = value else { continue };
             let secret = entry.key.strip_suffix("_file").filter(|s| fields.get(*s).is_some_and(is_secret));
             if let (Some(secret), Value::String(file)) = (secret, &value) {
                 files.extend(self.read(file, entry.value.at, &path).map(|text| (secret.to_owned(), text)));

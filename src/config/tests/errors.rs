@@ -164,12 +164,28 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:44: providers.a.concurrency: must be more than zero",
         ),
         (
-            "providers: {a: {kind: openai, delay: soon}}",
-            "1:38: providers.a.delay: `soon` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d",
+            "providers: {a: {kind: placeholder, delay: soon}}",
+            "1:43: providers.a.delay: `soon` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d",
         ),
         (
             "providers: {a: {kind: qwen, anything: {at: all}, timeout: 5}}",
             "1:59: providers.a.timeout: `5` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d",
+        ),
+        (
+            "models: {a: {defaults: {siez: 1x1}}}",
+            "1:25: models.a.defaults.siez: unknown argument; did you mean `size`?",
+        ),
+        (
+            "models: {a: {defaults: {quality: hihg}}}",
+            "1:34: models.a.defaults.quality: unknown variant `hihg`, expected one of `auto`, `low`, `medium`, `high`, `xhigh`, `max`",
+        ),
+        (
+            "models: {a: {capabilities: {refs: 1}}}",
+            "1:29: models.a.capabilities.refs: unknown capability; there are ",
+        ),
+        (
+            "storage: {options: {rot: x}}",
+            "1:21: storage.options.rot: unknown option of `fs`; did you mean `root`?",
         ),
         (
             "jobs: {lease: '${GONE}'}",
@@ -247,6 +263,7 @@ fn a_secret_is_in_no_error() {
         "routes: [{to: ['${CANARY}/x', '${CANARY}']}]",
         "routing: {default_model: ['${CANARY}'], default_provider: '${CANARY}'}",
         "auth: {keys: [{id: a, expires: '${CANARY}', team: '${CANARY}'}, {id: '${CANARY}'}, {id: '${CANARY}'}]}",
+        "models: {a: {defaults: {size: '${CANARY}', quality: '${CANARY}', seed: '${CANARY}'}}}",
         "api_key: sk-canary\nsecret: sk-canary",
         "database: {url: 'postgres://u:sk-canary@h/d'}",
         "api_key: \"sk-canary\nx: [",

@@ -7,7 +7,7 @@ fn load_none(variables: &[&str]) -> Loaded {
         working_dir: folder.path().to_owned(),
         ..LoadOptions::default()
     };
-    load(&options, &plugins()).unwrap()
+    load(&options, PLUGINS).unwrap()
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_file_of_variables_feeds_the_configuration_and_the_environment_wins() {
         working_dir: folder.path().to_owned(),
         ..LoadOptions::default()
     };
-    assert_eq!(load(&options, &plugins()).unwrap().config.providers["a"].plugin["api_key"], "other");
+    assert_eq!(load(&options, PLUGINS).unwrap().config.providers["a"].plugin["api_key"], "other");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
             working_dir: folder.path().to_owned(),
             ..LoadOptions::default()
         };
-        let text = load(&options, &plugins()).unwrap_err().to_string();
+        let text = load(&options, PLUGINS).unwrap_err().to_string();
         assert!(text.contains("cannot be read: entity not found"), "{text}");
     }
 }

@@ -1,34 +1,11 @@
 mod errors;
 mod files;
+mod schemas;
 mod values;
 
 use super::*;
-use plugin_api::{Built, Plugin, value::Secret};
+use crate::providers::builtin::PLUGINS;
 use std::{collections::BTreeMap, path::Path};
-
-/// Settings as a plugin declares them.
-#[derive(Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[allow(dead_code)]
-struct Settings {
-    /// The vendor's key.
-    api_key: Secret,
-    base_url: Option<String>,
-    account_id: String,
-    api_token: Option<Secret>,
-    delay: Option<plugin_api::value::Span>,
-    default_model: Option<String>,
-}
-
-fn plugins() -> Vec<Plugin> {
-    ["openai", "workers-ai", "placeholder"]
-        .map(|kind| Plugin {
-            kind,
-            schema: |generator| generator.subschema_for::<Settings>(),
-            build: |_| Ok(Built::Off("a test".into())),
-        })
-        .to_vec()
-}
 
 /// Variables: `NAME=value` each.
 fn environment(pairs: &[&str]) -> BTreeMap<String, String> {
@@ -44,7 +21,7 @@ fn load_in(folder: &Path, yaml: &str, variables: &[&str], sets: &[&str]) -> Resu
         working_dir: folder.to_owned(),
         ..LoadOptions::default()
     };
-    load(&options, &plugins())
+    load(&options, PLUGINS)
 }
 
 fn load_text(yaml: &str) -> Result<Loaded, ConfigErrors> {

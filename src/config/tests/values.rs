@@ -62,7 +62,7 @@ fn values_from_variables_have_the_type_that_is_wanted() {
 jobs: {workers: \"${N}\", lease: \"${N}s\"}
 telemetry: {log: {prompts: \"${YES}\"}}
 routing: {exchange_rates: {CNY: \"${RATE:-0.5}\"}}
-providers: {a: {kind: openai, account_id: \"${N}\", base_url: \"${NOTHING:-}\", concurrency: \"${NOTHING:-}\"}}
+providers: {a: {kind: workers-ai, account_id: \"${N}\", gateway: \"${NOTHING:-}\", concurrency: \"${NOTHING:-}\"}}
 ";
     let loaded = load_in(folder.path(), yaml, &["N=12", "YES=true"], &[]).unwrap_or_else(|e| panic!("{e}"));
     let config = loaded.config;
@@ -71,7 +71,7 @@ providers: {a: {kind: openai, account_id: \"${N}\", base_url: \"${NOTHING:-}\", 
     assert_eq!(config.routing.exchange_rates["CNY"], 0.5);
     let a = &config.providers["a"];
     assert_eq!((&a.plugin["account_id"], a.concurrency), (&"12".into(), None));
-    assert_eq!(a.plugin["base_url"], serde_json::Value::Null);
+    assert_eq!(a.plugin["gateway"], "");
 }
 
 #[test]
