@@ -257,6 +257,8 @@ impl Inner {
                 "the grace is over; what still runs is resumed at the next start"
             );
         }
+        self.stopped.store(true, Ordering::Release);
+        self.waiters.all_changed();
         self.loops.close();
         if let Err(error) = self.store.release_leases(&self.owner).await {
             tracing::warn!(%error, "leases could not be released; they run out by themselves");

@@ -59,6 +59,7 @@ impl Inner {
         match attempted {
             Attempted::Done(made) => {
                 tracing::info!(job.id = %job.id, provider.id = instance, duration_ms, "job completed");
+                self.leave_copies(claimed, &made).await;
                 self.finish(claimed, completed(claimed, *made)).await;
                 None
             }
@@ -90,6 +91,17 @@ impl Inner {
             Attempted::Lost => {
                 tracing::warn!(job.id = %job.id, "the lease was lost; whoever holds it goes on");
                 None
+            }
+        }
+    }
+
+    /// A copy is a convenience: that it fails is told to the operator and fails nothing.
+    async fn leave_copies(&self, claimed: &Claimed, made: &Made) {
+        let Some(folder) = &self.save_dir else { return };
+        for image in &made.images {
+            let prefix = claimed.job.file_prefix.as_deref();
+            if let Err(error) = self.images.copy_to(folder, prefix, &claimed.job.model, image).await {
+                tracing::warn!(folder = %folder.display(), %error, "a copy could not be left");
             }
         }
     }
