@@ -106,6 +106,7 @@ impl Exchange {
     pub async fn refuse_unread(&self, session: &mut ServerSession, refusal: Refusal) {
         let mut answer = refusal.into_answer(Face::Plain);
         dress(&mut answer, &Method::GET, &uuid::Uuid::new_v4().to_string());
+        session.set_keepalive(None);
         write::answer(session, answer, write::To::default(), &self.pace()).await.ok();
     }
 

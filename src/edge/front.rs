@@ -33,7 +33,7 @@ impl ServerApp for Front {
         let tls_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let deadline = match tls_http2 {
             true => Instant::now(),
-            false => self.first_byte(&mut stream).await?,
+            false => self.first_byte(&mut stream, true).await?,
         };
         if tls_http2 || self.is_http2(&mut stream, deadline).await? {
             self.http2.process_new(stream, &self.exchange.stop).await;
@@ -46,12 +46,16 @@ impl ServerApp for Front {
 
 impl Front {
     /// Waits until something is sent, and says when its head must be complete. `None`: the connection is over.
-    async fn first_byte(&self, stream: &mut Stream) -> Option<Instant> {
+    async fn first_byte(&self, stream: &mut Stream, newcomer: bool) -> Option<Instant> {
         let limits = &self.exchange.limits;
         let mut stop = self.exchange.stop.clone();
         let mut byte = [0];
         let peek = stream.try_peek(&mut byte);
-        let peeked = if *stop.borrow() {
+        let stopping = *stop.borrow();
+        if stopping && !newcomer {
+            return None;
+        }
+        let peeked = if stopping {
             timeout(LAST_CALL, peek).await
         } else {
             tokio::select! {
@@ -95,7 +99,7 @@ impl Front {
             (stream, ahead) = reusable.into_parts();
             deadline = match ahead {
                 Some(_) => Instant::now() + *self.exchange.limits.header_timeout,
-                None => match self.first_byte(&mut stream).await {
+                None => match self.first_byte(&mut stream, false).await {
                     Some(deadline) => deadline,
                     None => return,
                 },

@@ -182,3 +182,8 @@ fn post(path: &str, headers: &str, body: &str) -> String {
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
+
+fn http2_client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap()
+}

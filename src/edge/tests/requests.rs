@@ -244,7 +244,7 @@ async fn ambiguous_requests_are_refused_and_cost_the_connection() {
 #[tokio::test]
 async fn http2_with_prior_knowledge_is_spoken_on_the_same_port() {
     let rig = start().await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = http2_client();
     let call = client.post(rig.url("/mcp")).bearer_auth(KEY).body("{}").send().await.unwrap();
     assert_eq!((call.status().as_u16(), call.version()), (200, http::Version::HTTP_2));
     assert_eq!(call.text().await.unwrap(), "POST Jobs default/ci 2 bytes");

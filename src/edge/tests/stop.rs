@@ -15,7 +15,7 @@ async fn a_client_that_leaves_ends_its_call() {
 #[tokio::test]
 async fn a_client_of_http2_that_leaves_ends_its_call() {
     let rig = start().await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
+    let client = http2_client();
     let request = client.post(rig.url("/mcp")).bearer_auth(KEY).header("x-do", "wait").body("{}").send();
     let call = tokio::spawn(request);
     soon(rig.mcp.started.notified()).await;
