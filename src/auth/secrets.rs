@@ -63,22 +63,33 @@ impl Secrets {
         }
     }
 
-    /// The key that makes new tags.
-    pub fn signing(&self, purpose: Purpose) -> hmac::Key {
+    /// The key that makes new tags and links.
+    pub fn current(&self, purpose: Purpose) -> [u8; 32] {
         derive(&self.current, purpose)
     }
 
-    /// All keys whose tags are still good, the current one first.
-    pub fn verifying(&self, purpose: Purpose) -> Vec<hmac::Key> {
-        std::iter::once(&self.current).chain(&self.previous).map(|prk| derive(prk, purpose)).collect()
+    /// Keys that made what is still good.
+    pub fn previous(&self, purpose: Purpose) -> Vec<[u8; 32]> {
+        self.previous.iter().map(|prk| derive(prk, purpose)).collect()
+    }
+
+    pub(super) fn signing(&self, purpose: Purpose) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.current(purpose))
+    }
+
+    /// The current key first.
+    pub(super) fn verifying(&self, purpose: Purpose) -> Vec<hmac::Key> {
+        let previous = self.previous(purpose);
+        let previous = previous.iter().map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, bytes));
+        std::iter::once(self.signing(purpose)).chain(previous).collect()
     }
 }
 
-fn derive(prk: &hkdf::Prk, purpose: Purpose) -> hmac::Key {
-    let info = [purpose.label()];
-    match prk.expand(&info, hmac::HMAC_SHA256) {
-        Ok(okm) => hmac::Key::from(okm),
-        // HKDF refuses only more than 255 blocks; this asks for one.
+fn derive(prk: &hkdf::Prk, purpose: Purpose) -> [u8; 32] {
+    let mut key = [0; 32];
+    match prk.expand(&[purpose.label()], hmac::HMAC_SHA256).and_then(|okm| okm.fill(&mut key)) {
+        Ok(()) => key,
+        // HKDF refuses more than 255 blocks, and a buffer of another length than was asked: this is one block of 32.
         Err(ring::error::Unspecified) => unreachable!("HKDF gives one block"),
     }
 }

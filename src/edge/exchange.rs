@@ -261,16 +261,16 @@ impl Exchange {
         Ok(())
     }
 
+    /// Good answers are many; what was refused or broken off is worth a line.
     fn log(&self, seen: &Seen, outcome: &str) {
-        tracing::info!(
-            request.id = seen.id,
-            http.method = %seen.method,
-            http.path = seen.path,
-            outcome,
-            key.id = seen.principal.as_ref().map(|p| &*p.key),
-            duration_ms = seen.started.elapsed().as_millis() as u64,
-            "request"
-        );
+        let duration_ms = seen.started.elapsed().as_millis() as u64;
+        let key_id = seen.principal.as_ref().map(|p| &*p.key);
+        let (request_id, method, path) = (&*seen.id, seen.method.as_str(), &*seen.path);
+        if outcome < "400" {
+            tracing::debug!(request_id, method, path, outcome, key_id, duration_ms, "request answered");
+        } else {
+            tracing::info!(request_id, method, path, outcome, key_id, duration_ms, "request not served");
+        }
     }
 }
 

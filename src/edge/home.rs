@@ -38,7 +38,7 @@ pub fn page(public_url: &str, exe: &str, tools: &[ToolCard], standing: Standing)
 fn tool_cards(tools: &[ToolCard]) -> String {
     tools.iter().fold(String::new(), |mut out, tool| {
         let (name, text) = (escape(&tool.name), escape(&tool.description));
-        let _ = write!(out, "<li><h3><code>{name}</code></h3><p>{text}</p></li>\n");
+        let _ = writeln!(out, "<li><h3><code>{name}</code></h3><p>{text}</p></li>");
         out
     })
 }
@@ -47,9 +47,9 @@ fn client_cards(public_url: &str, exe: &str) -> String {
     snippets(public_url, "YOUR_KEY", exe).iter().enumerate().fold(String::new(), |mut out, (n, snippet)| {
         let (client, how, text) = (escape(snippet.client), escape(snippet.how), escape(&snippet.text));
         let open = if n == 0 { " open" } else { "" };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<details{open}><summary>{client}</summary><p>{how}</p><pre tabindex=\"0\"><code>{text}</code></pre></details>\n"
+            "<details{open}><summary>{client}</summary><p>{how}</p><pre tabindex=\"0\"><code>{text}</code></pre></details>"
         );
         out
     })
@@ -64,9 +64,9 @@ fn ticks(standing: Standing) -> String {
     ];
     parts.iter().fold(String::new(), |mut out, (name, up)| {
         let (class, mark, word) = if *up { ("up", "&#10003;", "up") } else { ("down", "&#10007;", "down") };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<li class=\"{class}\"><b aria-hidden=\"true\">{mark}</b> {name} <i>{word}</i></li>\n"
+            "<li class=\"{class}\"><b aria-hidden=\"true\">{mark}</b> {name} <i>{word}</i></li>"
         );
         out
     })
