@@ -1,5 +1,6 @@
-//! How much callers may do: request rates here, quotas with `store`.
+//! Limits: request rates in memory, and what a job has to reserve of its quotas.
 
+pub mod quota;
 mod rate;
 mod settings;
 
