@@ -5,7 +5,9 @@ use super::{ImageError, Images, ThumbnailFormat};
 use crate::store::Image;
 use bytes::Bytes;
 use fast_image_resize as resize;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use image::{
+    ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, metadata::Orientation,
+};
 use plugin_api::Mime;
 use std::{io::Cursor, num::NonZero, thread::available_parallelism};
 use tokio::sync::Semaphore;
@@ -71,8 +73,8 @@ pub(super) async fn preview(
         }
     }
     let pixels = u64::from(image.width.unsigned_abs()) * u64::from(image.height.unsigned_abs());
-    // Eight bytes a pixel at most, plus the copy; more than the budget is not decoded at all.
-    let need = u32::try_from((pixels * 4) >> 20).unwrap_or(u32::MAX).clamp(1, BUDGET_MIB);
+    // As 16 bits a channel need; the largest go one at a time.
+    let need = u32::try_from((pixels * 8) >> 20).unwrap_or(u32::MAX).clamp(1, BUDGET_MIB);
     let closed = |_| ImageError::Storage("previews are closed".into());
     let _place = images.workshop.places.acquire().await.map_err(closed)?;
     let _memory = images.workshop.memory.acquire_many(need).await.map_err(closed)?;
@@ -143,6 +145,12 @@ fn decode(original: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orienta
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     limits.reserve(decoder.total_bytes())?;
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    if !matches!(color, ColorType::Rgb8 | ColorType::Rgba8) {
+        // It is converted, and both are in memory for a moment.
+        limits.reserve(u64::from(width) * u64::from(height) * if color.has_alpha() { 4 } else { 3 })?;
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder)?;
     let picture = match picture {

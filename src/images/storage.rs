@@ -42,6 +42,11 @@ impl Storage {
         if settings.kind != "fs" {
             return Storage::remote(settings);
         }
+        if let Some(name) = settings.options.keys().find(|name| option(name).is_none() || *name != "root") {
+            return Err(ImageError::Storage(format!(
+                "`storage.options.{name}`: `kind: fs` has one option, `root`, the path of a folder"
+            )));
+        }
         let root = data_dir.join(option("root").unwrap_or("images"));
         let temp = root.join(TEMP);
         let refuse = |error: io::Error| {
@@ -172,8 +177,9 @@ impl Storage {
     }
 
     pub async fn remove_with_copies(&self, key: &str) -> Result<(), ImageError> {
+        let upload = key.starts_with("uploads/"); // many in one folder, none with copies
         if let Some((folder, _)) = key.rsplit_once('/')
-            && !key.starts_with("uploads/")
+            && !upload
         {
             let beside = self.operator.list(&format!("{folder}/")).await.map_err(|e| failed(&e))?;
             for entry in beside {
@@ -184,7 +190,7 @@ impl Storage {
             }
         }
         self.operator.delete(key).await.map_err(|e| failed(&e))?;
-        if let Some(path) = self.local_path(key) {
+        if let (Some(path), false) = (self.local_path(key), upload) {
             // The job's folder goes with its last image; one that is not empty stays.
             path.parent().map(fs::remove_dir);
         }
