@@ -248,16 +248,22 @@ impl Drop for Temporary {
 }
 
 impl Local {
-    /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk.
+    /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk. From the
+    /// outside in: an outer folder is always being changed by somebody, and after its sync the inner one, changed
+    /// before, has little left to do.
     fn settle(&self, file: &Path) -> io::Result<()> {
         const REMEMBERED: usize = 4_096;
         let mut fresh = Vec::new();
+        let mut outer = Vec::new();
         for folder in file.ancestors().skip(1) {
-            fs::File::open(folder)?.sync_all()?;
+            outer.push(folder);
             if folder == self.root || self.settled.lock().contains(folder) {
                 break;
             }
             fresh.push(folder.to_owned());
+        }
+        for folder in outer.into_iter().rev() {
+            fs::File::open(folder)?.sync_all()?;
         }
         let mut settled = self.settled.lock();
         if settled.len() + fresh.len() > REMEMBERED {
