@@ -186,6 +186,22 @@ async fn what_cannot_be_previewed_has_none() {
 }
 
 #[tokio::test]
+async fn colours_at_a_transparent_edge_stay_what_they_were() {
+    let house = House::new();
+    // Red beside transparent green: a careless mean of the two would be brown.
+    let pixels = image::RgbaImage::from_fn(600, 600, |x, _| {
+        if (x / 3) % 2 == 0 { image::Rgba([255, 0, 0, 255]) } else { image::Rgba([0, 255, 0, 0]) }
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    pixels.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let image = house.kept(&png.into_inner()).await;
+    let (_, bytes) = house.images.preview(&image, 60, u64::MAX).await.unwrap().unwrap();
+    let small = image::load_from_memory(&bytes).unwrap().into_rgba8();
+    let middle = small.get_pixel(30, 30).0;
+    assert!(middle[0] > 200 && middle[1] < 60 && (90..170).contains(&middle[3]), "{middle:?}");
+}
+
+#[tokio::test]
 async fn a_jpeg_thumbnail_puts_transparency_on_white() {
     let thumbnail = Thumbnail { format: ThumbnailFormat::Jpeg, edge: 128 };
     let house =
