@@ -96,11 +96,12 @@ impl Problems {
             Origin::File => {
                 Problem { file: file.into(), position: Some((at.line, at.column)), path, message }
             }
+            // A position in a text that nobody has would not help; the variable in the message does.
             Origin::Builtin => Problem {
                 file: "built-in entries".into(),
-                position: Some((at.line, at.column)),
+                position: None,
+                message: format!("{path}: {message}"),
                 path,
-                message,
             },
             Origin::Set(n) => {
                 let key = sets.get(n).map_or("", String::as_str);

@@ -172,6 +172,40 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:59: providers.a.timeout: `5` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d",
         ),
         (
+            "server: {allowed_origins: ['https://h/']}",
+            "1:28: server.allowed_origins[0]: `https://h/` is not an origin such as https://app.example.com, nor `*`",
+        ),
+        (
+            "server: {trusted_proxies: [10.0.0.0/33]}",
+            "1:28: server.trusted_proxies[0]: `10.0.0.0/33` is neither an address nor a network such as 10.0.0.0/8",
+        ),
+        ("mcp: {paths: {jobs: mcp}}", "1:21: mcp.paths.jobs: `mcp` is not a path such as /mcp"),
+        ("mcp: {paths: {sse: /mcp}}", "1:20: mcp.paths.sse: `/mcp` is also mcp.paths.jobs"),
+        (
+            "telemetry: {log: {level: inof}}",
+            "1:26: telemetry.log.level: `inof` is not a level; did you mean `info`?",
+        ),
+        (
+            "auth: {oauth: {sign_in: [kee]}}",
+            "1:26: auth.oauth.sign_in[0]: there is no issuer in `auth.issuers` called `kee`",
+        ),
+        (
+            "auth: {issuers: [{issuer: i, audience: a, algorithms: [HS256], jwks_file: f}]}",
+            "1:56: auth.issuers[0].algorithms[0]: `HS256` is not an algorithm with a public key; did you mean ",
+        ),
+        (
+            "limits: {overall: {spend: 5 EUR/day}}",
+            "1:27: limits.overall.spend: there is no rate for `EUR` in `routing.exchange_rates`",
+        ),
+        (
+            "models: {a: {price: [{image: 1 EUR}]}}",
+            "1:30: models.a.price[0].image: there is no rate for `EUR` in `routing.exchange_rates`",
+        ),
+        (
+            "routing: {exchange_rates: {eur: 1}}",
+            "1:28: routing.exchange_rates.eur: a currency is three capital letters, such as USD",
+        ),
+        (
             "models: {a: {defaults: {siez: 1x1}}}",
             "1:25: models.a.defaults.siez: unknown argument; did you mean `size`?",
         ),

@@ -55,6 +55,14 @@ fn built_in_entries_take_the_environment() {
 }
 
 #[test]
+fn a_bad_variable_of_a_built_in_entry_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = load_in(folder.path(), "", &["PUBLIC_URL=nonsense"], &[]).unwrap_err().to_string();
+    let wanted = "built-in entries: server.public_url: not a URL such as https://images.example.com (the value of `${PUBLIC_URL:-}`)";
+    assert_eq!(text, wanted);
+}
+
+#[test]
 fn a_given_section_replaces_the_built_in_one_as_a_whole() {
     let loaded = load_text("providers:\n  mine: {kind: openai, api_key: x}\n").unwrap();
     assert_eq!(loaded.config.providers.keys().collect::<Vec<_>>(), ["mine"]);

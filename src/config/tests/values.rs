@@ -102,6 +102,8 @@ fn a_public_listener_with_a_local_link_address_is_warned_about() {
         assert!(warnings.len() == 1 && warnings[0].contains("0.0.0.0:80"), "{warnings:?}");
     }
     assert!(load_text(&yaml("https://images.example.com")).unwrap().warnings.is_empty());
+    let open = load_text("server: {listen: '0.0.0.0:80', insecure: true}").unwrap().warnings;
+    assert!(open.len() == 1 && open[0].contains("not set"), "{open:?}");
     assert!(load_text("server: {public_url: 'http://localhost:1'}").unwrap().warnings.is_empty());
 }
 
