@@ -113,9 +113,17 @@ impl Checks<'_> {
         }
     }
 
-    /// A default that no call could carry would be left out without a word.
+    /// A model without a target could never be served, and a default that no call can carry would be left out
+    /// without a word.
     pub fn models(&mut self, config: &Config) {
+        for (n, _) in config.routes.iter().enumerate().filter(|(_, route)| route.to.is_empty()) {
+            self.wrong(&format!("routes[{n}]"), "`to` is missing: a route needs a target".into());
+        }
         for (name, model) in &config.models {
+            if model.targets.is_empty() {
+                let message = "`targets` is missing: a model needs one, such as placeholder/card".into();
+                self.wrong(&format!("models.{name}"), message);
+            }
             for (argument, value) in &model.defaults {
                 let path = format!("models.{name}.defaults.{argument}");
                 if !ARGUMENTS.contains(&argument.as_str()) {

@@ -94,6 +94,44 @@ fn the_example_loads_and_says_what_comes_later() {
     assert_eq!(loaded.warnings, [""; 0]);
 }
 
+/// Key paths at which two values differ.
+fn differences(a: &serde_json::Value, b: &serde_json::Value, path: &str, out: &mut Vec<String>) {
+    match (a, b) {
+        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let null = serde_json::Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null));
+                differences(a, b, &format!("{path}.{key}"), out);
+            }
+        }
+        (a, b) if a != b => out.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_example_differs_from_the_defaults_only_in_its_examples() {
+    let example = load_text(include_str!("../testdata/example.yaml")).unwrap();
+    let mut found = Vec::new();
+    differences(&json(&example.config), &json(&load_none(&[]).config), "", &mut found);
+    let wanted = [
+        ".auth.issuers",
+        ".auth.keys",
+        ".auth.oauth.sign_in",
+        ".mcp.clients",
+        ".routes",
+        ".server.admin_listen",
+        ".server.public_url",
+        ".teams.design",
+        ".teams.marketing",
+        ".teams.platform",
+    ];
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn the_documented_file_says_what_the_code_does() {
     let documented = load_text(include_str!("../../../config.yaml")).unwrap_or_else(|e| panic!("{e}"));

@@ -95,6 +95,12 @@ teams:
 }
 
 #[test]
+fn a_file_from_windows_is_read() {
+    let config = config("\u{feff}jobs:\r\n  workers: 3\r\n  lease: 5s\r\n");
+    assert_eq!((config.jobs.workers, config.jobs.lease), (3, Span::secs(5)));
+}
+
+#[test]
 fn a_public_listener_with_a_local_link_address_is_warned_about() {
     let yaml = |url: &str| format!("server: {{listen: '0.0.0.0:80', insecure: true, public_url: '{url}'}}\n");
     for url in ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80"] {
