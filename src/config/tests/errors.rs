@@ -324,6 +324,21 @@ fn a_secret_is_in_no_error() {
     }
 }
 
+#[test]
+fn a_secret_is_in_no_dump_of_what_was_loaded() {
+    let yaml = "
+server: {secret: sk-canary-of-more-than-thirty-two-bytes, previous_secrets: [sk-canary-of-more-than-thirty-two-bytes]}
+redis: {url: sk-canary}
+auth: {keys: [{id: a, key: sk-canary}]}
+providers: {a: {kind: openai, api_key: sk-canary, api_keys: [{id: a, value: sk-canary}]}}
+";
+    let loaded = load_text(yaml).unwrap();
+    assert_eq!(loaded.config.providers["a"].plugin["api_key"], "sk-canary");
+    assert!(!format!("{loaded:?}").contains("canary"), "{loaded:?}");
+    let json = serde_json::to_string(&loaded.config).unwrap();
+    assert!(!json.contains("canary"), "{json}");
+}
+
 mod any_text {
     use super::*;
     use proptest::prelude::*;
