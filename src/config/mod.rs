@@ -2,7 +2,7 @@
 //!
 //! The text becomes a tree that knows its positions (`tree`), variables are put in (`variables`), the tree is walked
 //! along the JSON Schema of the settings (`schema`, `walk`), names are looked up (`references`), and what goes
-//! together is checked (`checks`). Each module owns its own settings; plugins check theirs when they are built.
+//! together is checked (`checks`). Each module owns its own settings; plugins are asked about theirs.
 
 mod checks;
 mod later;

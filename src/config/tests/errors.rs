@@ -176,6 +176,11 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:24: models.a.targets[0]: expected text, found a number: put it in quotes",
         ),
         (
+            "providers: {a: {kind: openai, base_url: 'ftp://h'}}",
+            "1:41: providers.a.base_url: `ftp://h` is not an http(s) URL",
+        ),
+        ("providers: {a: {kind: openai, max_n: 0}}", "1:38: providers.a.max_n: 0 is not within 1 to 100"),
+        (
             "models: {a: {}}",
             "1:13: models.a: `targets` is missing: a model needs one, such as placeholder/card",
         ),

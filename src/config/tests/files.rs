@@ -154,10 +154,10 @@ fn the_documented_file_says_what_the_code_does() {
 fn the_file_of_variables_feeds_the_configuration_and_the_environment_wins() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "ONE=file\nTWO=file\n").unwrap();
-    let yaml = "providers: {a: {kind: openai, api_key: '${ONE}', base_url: \"${TWO}\"}}\n";
+    let yaml = "providers: {a: {kind: openai, api_key: '${ONE}', organization: \"${TWO}\"}}\n";
     let loaded = load_in(folder.path(), yaml, &["TWO=real"], &[]).unwrap();
     let plugin = &loaded.config.providers["a"].plugin;
-    assert_eq!((&plugin["api_key"], &plugin["base_url"]), (&"file".into(), &"real".into()));
+    assert_eq!((&plugin["api_key"], &plugin["organization"]), (&"file".into(), &"real".into()));
 
     std::fs::write(folder.path().join("other.env"), "ONE=other\nTWO=other\n").unwrap();
     let options = LoadOptions {
