@@ -124,6 +124,7 @@ fn what_comes_later_is_said_only_when_it_is_asked_for() {
         ("teams: {a: {approve_above: 1 USD}}", "teams: "),
         ("teams: {a: {time_zone: Europe/Berlin}}", "teams: "),
         ("apis: {rest: false}", "apis: "),
+        ("models: {a: {targets: [openai/x], capabilities: {references: 1}}}", "models: "),
     ] {
         let later = load_text(yaml).unwrap_or_else(|e| panic!("{e}")).later;
         assert!(later.len() == 1 && later[0].starts_with(wanted), "{yaml}: {later:?}");
