@@ -3,13 +3,12 @@
 use super::{Inner, held::Held};
 use crate::{
     images::{ImageError, Keep},
-    outbound::Guard,
     providers::Upstream,
     store::{Claimed, Image},
 };
 use plugin_api::{
-    Adjustment, Answer, Artifact, Basis, Blob, Class, Context, ErrorClass, Fit, ImageRequest, Parameters, Progress, Provider,
-    ProviderError, Source, Spend, Submission, Ticket,
+    Adjustment, Answer, Artifact, Basis, Blob, Class, Context, ErrorClass, Fit, ImageRequest, Parameters,
+    Progress, Provider, ProviderError, Source, Spend, Submission, Ticket,
 };
 use std::{
     sync::Arc,
@@ -73,7 +72,9 @@ impl Run<'_> {
         };
         let artifact = match found {
             Submission::Done(artifact) => Ok(artifact),
-            Submission::Pending(ticket, first) => self.poll(&provider, &cx, &fit.request, &ticket, first).await,
+            Submission::Pending(ticket, first) => {
+                self.poll(&provider, &cx, &fit.request, &ticket, first).await
+            }
         };
         match artifact {
             Ok(artifact) => self.store(&upstream, fit, artifact, deadline).await,
@@ -91,7 +92,8 @@ impl Run<'_> {
     /// When the vendor call is given up: the instance's timeout for a blocking call, the job's deadline for polling.
     fn deadline(&self, upstream: &Upstream) -> TokioInstant {
         let left = self.inner.left(&self.claimed.job);
-        let longest = if self.claimed.attempt.class == Class::J.as_str() { left } else { left.min(upstream.timeout) };
+        let longest =
+            if self.claimed.attempt.class == Class::J.as_str() { left } else { left.min(upstream.timeout) };
         TokioInstant::now() + longest.max(Duration::from_secs(1))
     }
 
@@ -99,16 +101,20 @@ impl Run<'_> {
     async fn request(&self, provider: &Arc<dyn Provider>) -> Result<Fit, ProviderError> {
         let (job, attempt) = (&self.claimed.job, &self.claimed.attempt);
         let bad = |what: String| ProviderError::new(ErrorClass::InvalidRequest, what);
-        let mut request: ImageRequest =
-            serde_json::from_value(job.request.clone()).map_err(|e| bad(format!("the kept request cannot be read: {e}")))?;
-        request.prompt = job.prompt.clone().ok_or_else(|| bad("its prompt was deleted by retention".into()))?;
+        let mut request: ImageRequest = serde_json::from_value(job.request.clone())
+            .map_err(|e| bad(format!("the kept request cannot be read: {e}")))?;
+        request.prompt =
+            job.prompt.clone().ok_or_else(|| bad("its prompt was deleted by retention".into()))?;
         request.model.clone_from(&attempt.vendor_model);
         for input in request.references.iter_mut().chain(&mut request.mask) {
             let bytes = self.inner.images.read_object(&input.handle).await;
             input.bytes = bytes.map_err(|e| bad(format!("a reference image cannot be read: {e}")))?;
         }
         let caps = provider.capabilities(&attempt.vendor_model).ok_or_else(|| {
-            ProviderError::new(ErrorClass::NotFound, format!("the model `{}` is not there", attempt.vendor_model))
+            ProviderError::new(
+                ErrorClass::NotFound,
+                format!("the model `{}` is not there", attempt.vendor_model),
+            )
         })?;
         // It was fitted strictly at submit if it had to be; here the mapping is only repeated.
         caps.fit(&request, Parameters::Nearest).map_err(|refusals| {
@@ -136,11 +142,16 @@ impl Run<'_> {
                     return self.read(provider, request, answer).await;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(attempt.id = %attempt.id, %error, "a spooled answer cannot be read"),
+                Err(error) => {
+                    tracing::warn!(attempt.id = %attempt.id, %error, "a spooled answer cannot be read")
+                }
             }
             if attempt.class != Class::K.as_str() {
                 let what = "the gateway stopped between asking the vendor and hearing its answer";
-                return Err(Attempted::Failed(Box::new(ProviderError::new(ErrorClass::OutcomeUnknown, what))));
+                return Err(Attempted::Failed(Box::new(ProviderError::new(
+                    ErrorClass::OutcomeUnknown,
+                    what,
+                ))));
             }
         }
         if !self.inner.spool.has_room() {
@@ -170,7 +181,12 @@ impl Run<'_> {
         }
     }
 
-    async fn read(&self, provider: &Arc<dyn Provider>, request: &ImageRequest, answer: Answer) -> Result<Submission, Attempted> {
+    async fn read(
+        &self,
+        provider: &Arc<dyn Provider>,
+        request: &ImageRequest,
+        answer: Answer,
+    ) -> Result<Submission, Attempted> {
         let (reader, asked) = (provider.clone(), request.clone());
         match isolated(async move { reader.read(&asked, &answer) }).await {
             Ok(Submission::Pending(ticket, first)) => self.keep_ticket(ticket, first).await,
@@ -215,7 +231,8 @@ impl Run<'_> {
                 let what = "the vendor did not finish before the job's deadline";
                 return Err(ProviderError::new(ErrorClass::Timeout, what).with_spend(Spend::Certain));
             }
-            let (call, context, asked, handle) = (provider.clone(), cx.clone(), request.clone(), ticket.clone());
+            let (call, context, asked, handle) =
+                (provider.clone(), cx.clone(), request.clone(), ticket.clone());
             match isolated(async move { call.poll(&context, &asked, &handle).await }).await {
                 Ok(Progress::Done(artifact)) => return Ok(artifact),
                 Ok(Progress::Pending { again_after, percent, .. }) => {
@@ -237,13 +254,19 @@ impl Run<'_> {
     }
 
     /// Verifies and stores what came back. A paid image is not given up because storage is away for a while.
-    async fn store(&self, upstream: &Upstream, fit: Fit, artifact: Artifact, deadline: TokioInstant) -> Attempted {
+    async fn store(
+        &self,
+        upstream: &Upstream,
+        fit: Fit,
+        artifact: Artifact,
+        deadline: TokioInstant,
+    ) -> Attempted {
         let job = &self.claimed.job;
         let mut adjustments = fit.adjustments;
         adjustments.extend(artifact.adjustments.iter().cloned());
         let mut images = Vec::new();
         for (position, picture) in (0_u32..).zip(&artifact.pictures) {
-            let blob = match self.bytes(upstream, &picture.source, deadline).await {
+            let blob = match self.bytes(upstream, &picture.source, position as usize, deadline).await {
                 Ok(blob) => blob,
                 Err(error) => return Attempted::Failed(Box::new(error)),
             };
@@ -254,7 +277,9 @@ impl Run<'_> {
                     Err(ImageError::Unacceptable(why)) => {
                         return Attempted::Failed(Box::new(ProviderError::new(ErrorClass::BadResponse, why)));
                     }
-                    Err(error) if self.inner.left(job).is_zero() => return Attempted::NotStored(error.to_string()),
+                    Err(error) if self.inner.left(job).is_zero() => {
+                        return Attempted::NotStored(error.to_string());
+                    }
                     Err(error) => {
                         tracing::warn!(job.id = %job.id, %error, "an image waits to be stored");
                         sleep(PAUSE).await;
@@ -284,7 +309,12 @@ impl Run<'_> {
             return Attempted::Failed(Box::new(ProviderError::new(ErrorClass::BadResponse, what)));
         }
         let cost = self.cost(&artifact);
-        Attempted::Done(Box::new(Made { images, cost, adjustments, vendor_request_id: artifact.vendor_request_id }))
+        Attempted::Done(Box::new(Made {
+            images,
+            cost,
+            adjustments,
+            vendor_request_id: artifact.vendor_request_id,
+        }))
     }
 
     /// The size that came is compared with the one that was sent.
@@ -301,23 +331,31 @@ impl Run<'_> {
     /// What the vendor reported, else what the price table says.
     fn cost(&self, artifact: &Artifact) -> Option<plugin_api::value::Money> {
         let registry = self.inner.registry.load();
-        let reported = artifact.cost.filter(|c| c.basis != Basis::Estimated).and_then(|c| registry.convert(c.money));
+        let reported =
+            artifact.cost.filter(|c| c.basis != Basis::Estimated).and_then(|c| registry.convert(c.money));
         let estimated = || {
             let target = self.claimed.job.target()?;
             let currency = registry.routing.currency.as_str();
-            (currency.len() == 3).then(|| plugin_api::value::Money::micros(target.price.unwrap_or(0), currency))
+            (currency.len() == 3)
+                .then(|| plugin_api::value::Money::micros(target.price.unwrap_or(0), currency))
         };
-        // A price that the configuration states goes before the vendor's usage.
         reported.or_else(estimated)
     }
 
-    async fn bytes(&self, upstream: &Upstream, source: &Source, deadline: TokioInstant) -> Result<Blob, ProviderError> {
+    async fn bytes(
+        &self,
+        upstream: &Upstream,
+        source: &Source,
+        number: usize,
+        deadline: TokioInstant,
+    ) -> Result<Blob, ProviderError> {
         match source {
             Source::Blob(blob) => Ok(blob.clone()),
             Source::Url(url) => {
-                let guard = Guard::results(&upstream.result_hosts);
                 let until = deadline.max(TokioInstant::now() + Duration::from_secs(30));
-                self.inner.fetcher.fetch(url, &guard, until).await.map_err(|error| {
+                let into = self.inner.spool.download(self.claimed.attempt.id, number);
+                let (guard, cap) = (&upstream.results, self.inner.max_image);
+                self.inner.clients.fetch(url, guard, cap, until, &into).await.map_err(|error| {
                     // The image behind it is paid for: the host is named.
                     let what = format!("the finished image could not be fetched: {error}");
                     ProviderError::new(ErrorClass::BadResponse, what)
@@ -343,6 +381,7 @@ where
     let _abort = Abort(task.abort_handle());
     task.await.unwrap_or_else(|gone| {
         tracing::error!(panic = gone.is_panic(), "a provider plugin broke off");
-        Err(ProviderError::new(ErrorClass::BadResponse, "the provider plugin failed inside").with_spend(Spend::Possible))
+        Err(ProviderError::new(ErrorClass::BadResponse, "the provider plugin failed inside")
+            .with_spend(Spend::Possible))
     })
 }

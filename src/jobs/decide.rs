@@ -12,8 +12,16 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Try again at `target` of the plan, not before `after`.
-    Again { target: usize, after: Duration },
-    Fail { code: Code, error: String, hold: bool, spent: bool },
+    Again {
+        target: usize,
+        after: Duration,
+    },
+    Fail {
+        code: Code,
+        error: String,
+        hold: bool,
+        spent: bool,
+    },
     Cancel,
 }
 
@@ -26,7 +34,10 @@ pub fn decide(job: &Job, error: &ProviderError, routing: &Routing, left: Duratio
     let ambiguous = error.spend == Spend::Possible
         && matches!(
             error.class,
-            ErrorClass::OutcomeUnknown | ErrorClass::Unavailable | ErrorClass::Timeout | ErrorClass::Overloaded
+            ErrorClass::OutcomeUnknown
+                | ErrorClass::Unavailable
+                | ErrorClass::Timeout
+                | ErrorClass::Overloaded
         );
     let may_pay_twice = ambiguous && routing.on_ambiguous == OnAmbiguous::RetryOnce && job.attempts_made < 2;
     if error.spend == Spend::None && job.cancel_requested {
@@ -43,10 +54,18 @@ pub fn decide(job: &Job, error: &ProviderError, routing: &Routing, left: Duratio
     fail(error, ambiguous)
 }
 
-fn next_target(job: &Job, error: &ProviderError, routing: &Routing, jitter: f64, twice: bool) -> Option<(usize, Duration)> {
+fn next_target(
+    job: &Job,
+    error: &ProviderError,
+    routing: &Routing,
+    jitter: f64,
+    twice: bool,
+) -> Option<(usize, Duration)> {
     use ErrorClass::*;
     let on = match error.class {
-        Authentication | Permission | QuotaExhausted | NotFound | UnsupportedParameter => Some(FallbackOn::Refused),
+        Authentication | Permission | QuotaExhausted | NotFound | UnsupportedParameter => {
+            Some(FallbackOn::Refused)
+        }
         RateLimited | ConcurrencyLimited => Some(FallbackOn::RateLimited),
         Unavailable | Overloaded | Timeout => Some(FallbackOn::Unavailable),
         _ => None,
@@ -59,7 +78,9 @@ fn next_target(job: &Job, error: &ProviderError, routing: &Routing, jitter: f64,
     }
     match (error.retry, elsewhere) {
         (Retry::Never, _) => None,
-        (Retry::Later, Some(next)) if wait > SHORT_WAIT || error.class != RateLimited => Some((next, Duration::ZERO)),
+        (Retry::Later, Some(next)) if wait > SHORT_WAIT || error.class != RateLimited => {
+            Some((next, Duration::ZERO))
+        }
         (Retry::Later, _) => Some((job.target, wait)),
         (Retry::Elsewhere, Some(next)) => Some((next, Duration::ZERO)),
         (Retry::Elsewhere, None) => None,
@@ -161,36 +182,54 @@ mod tests {
 
     #[test]
     fn an_unpaid_failure_moves_to_the_next_target_and_a_paid_one_never() {
-        for class in [ErrorClass::Unavailable, ErrorClass::Authentication, ErrorClass::RateLimited, ErrorClass::Overloaded] {
+        for class in [
+            ErrorClass::Unavailable,
+            ErrorClass::Authentication,
+            ErrorClass::RateLimited,
+            ErrorClass::Overloaded,
+        ] {
             let error = ProviderError::new(class, "x").with_spend(Spend::None);
             assert!(matches!(verdict(&job(2, 1), &error), Verdict::Again { target: 1, .. }), "{class}");
         }
         for class in [ErrorClass::Unavailable, ErrorClass::Timeout, ErrorClass::OutcomeUnknown] {
             let error = ProviderError::new(class, "x");
             let verdict = verdict(&job(2, 1), &error);
-            assert!(matches!(verdict, Verdict::Fail { code: Code::OutcomeUnknown, hold: true, .. }), "{class}: {verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::Fail { code: Code::OutcomeUnknown, hold: true, .. }),
+                "{class}: {verdict:?}"
+            );
         }
         let bad = ProviderError::new(ErrorClass::BadResponse, "x");
-        assert!(matches!(verdict(&job(2, 1), &bad), Verdict::Fail { code: Code::ProviderError, hold: false, spent: true, .. }));
+        assert!(matches!(
+            verdict(&job(2, 1), &bad),
+            Verdict::Fail { code: Code::ProviderError, hold: false, spent: true, .. }
+        ));
     }
 
     #[test]
     fn content_policy_and_bad_arguments_are_never_tried_elsewhere() {
         for class in [ErrorClass::ContentBlocked, ErrorClass::InvalidRequest] {
-            assert!(matches!(verdict(&job(3, 1), &ProviderError::new(class, "x")), Verdict::Fail { .. }), "{class}");
+            assert!(
+                matches!(verdict(&job(3, 1), &ProviderError::new(class, "x")), Verdict::Fail { .. }),
+                "{class}"
+            );
         }
     }
 
     #[test]
     fn a_lone_target_is_tried_again_later_as_often_as_configured() {
-        let error = ProviderError::new(ErrorClass::RateLimited, "x").with_retry_after(Some(Duration::from_secs(7)));
+        let error =
+            ProviderError::new(ErrorClass::RateLimited, "x").with_retry_after(Some(Duration::from_secs(7)));
         let Verdict::Again { target: 0, after } = verdict(&job(1, 1), &error) else { panic!() };
         assert!(after >= Duration::from_secs(7) && after < Duration::from_secs(8));
         assert!(matches!(verdict(&job(1, 3), &error), Verdict::Fail { code: Code::ProviderUnavailable, .. }));
-        assert!(matches!(
-            decide(&job(1, 1), &error, &Routing::default(), Duration::from_secs(3), 0.5),
-            Verdict::Fail { .. }
-        ), "no wait goes past the deadline");
+        assert!(
+            matches!(
+                decide(&job(1, 1), &error, &Routing::default(), Duration::from_secs(3), 0.5),
+                Verdict::Fail { .. }
+            ),
+            "no wait goes past the deadline"
+        );
     }
 
     #[test]

@@ -14,16 +14,31 @@ use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 /// Between two tries to write how a job ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// A job this process runs. However its task ends, its lease is kept no longer and its slot goes on.
+struct Running {
+    inner: Arc<Inner>,
+    id: uuid::Uuid,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.inner.let_go(self.id);
+        drop(self.permit.take());
+        self.inner.wake.notify_one();
+    }
+}
+
 impl Inner {
     /// Runs a claimed job in a task of its own, on the slot that `permit` stands for.
     pub(super) fn start(self: &Arc<Inner>, claimed: Claimed, permit: OwnedSemaphorePermit) {
         let inner = self.clone();
         // Held before the task runs: the sweep must not take the job for an orphan.
         let held = inner.hold(&claimed);
+        let guard = Running { inner: inner.clone(), id: claimed.job.id, permit: Some(permit) };
         inner.tasks.clone().spawn(async move {
             inner.run(claimed, held).await;
-            drop(permit);
-            inner.wake.notify_one();
+            drop(guard);
         });
     }
 
@@ -39,10 +54,7 @@ impl Inner {
                     claimed = next;
                     held = self.hold(&claimed);
                 }
-                None => {
-                    self.let_go(id);
-                    return;
-                }
+                None => return,
             }
         }
     }
@@ -59,6 +71,7 @@ impl Inner {
         match attempted {
             Attempted::Done(made) => {
                 tracing::info!(job.id = %job.id, provider.id = instance, duration_ms, "job completed");
+                self.leave_copies(claimed, &made).await;
                 self.finish(claimed, completed(claimed, *made)).await;
                 None
             }
@@ -71,8 +84,15 @@ impl Inner {
             }
             Attempted::NotStored(why) => {
                 tracing::error!(job.id = %job.id, %why, "a paid image could not be stored");
-                let error = format!("The image was made, but storage did not take it before the job's deadline: {why}");
-                let end = End::Failed { code: Code::StorageError.as_str(), error, cost: self.expected_cost(claimed), hold: false };
+                let error = format!(
+                    "The image was made, but storage did not take it before the job's deadline: {why}"
+                );
+                let end = End::Failed {
+                    code: Code::StorageError.as_str(),
+                    error,
+                    cost: self.expected_cost(claimed),
+                    hold: false,
+                };
                 self.finish(claimed, finish(claimed, end, "storage_error", Spend::Certain, None)).await;
                 None
             }
@@ -81,8 +101,20 @@ impl Inner {
                 self.next_try(claimed, None, job.target, after).await
             }
             Attempted::Lost => {
-                tracing::warn!(job.id = %job.id, "the lease was lost; whoever holds it goes on");
-                None
+                tracing::warn!(job.id = %job.id, "the lease could not be trusted; whoever holds it goes on");
+                // Where it was not lost after all, the job goes back unspent; else this changes nothing.
+                self.next_try(claimed, None, job.target, PAUSE).await
+            }
+        }
+    }
+
+    /// A copy is a convenience: that it fails is told to the operator and fails nothing.
+    async fn leave_copies(&self, claimed: &Claimed, made: &Made) {
+        let Some(folder) = &self.save_dir else { return };
+        for image in &made.images {
+            let prefix = claimed.job.file_prefix.as_deref();
+            if let Err(error) = self.images.copy_to(folder, prefix, &claimed.job.model, image).await {
+                tracing::warn!(folder = %folder.display(), %error, "a copy could not be left");
             }
         }
     }
@@ -101,11 +133,16 @@ impl Inner {
             Verdict::Fail { code, error: text, hold, spent } => {
                 let cost = if spent && !hold { self.expected_cost(claimed) } else { None };
                 let end = End::Failed { code: code.as_str(), error: text, cost, hold };
-                self.finish(claimed, finish(claimed, end, &error.class.to_string(), error.spend, Some(error))).await;
+                self.finish(
+                    claimed,
+                    finish(claimed, end, &error.class.to_string(), error.spend, Some(error)),
+                )
+                .await;
                 None
             }
             Verdict::Cancel => {
-                let finish = finish(claimed, End::Cancelled, &error.class.to_string(), error.spend, Some(error));
+                let finish =
+                    finish(claimed, End::Cancelled, &error.class.to_string(), error.spend, Some(error));
                 self.finish(claimed, finish).await;
                 None
             }
@@ -132,7 +169,7 @@ impl Inner {
             run_at_us,
             start: !self.is_stopping(),
         };
-        self.spool.remove(claimed.attempt.id);
+        self.drop_answer(claimed.attempt.id);
         loop {
             match self.store.next_try(&self.owner, self.lease_us(), next.clone(), &self.shares()).await {
                 Ok(again) => {
@@ -146,6 +183,13 @@ impl Inner {
                     sleep(PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// The database knows how the attempt ended: its answer is needed no more.
+    fn drop_answer(&self, attempt: uuid::Uuid) {
+        if let Err(error) = self.spool.remove(attempt) {
+            tracing::warn!(attempt.id = %attempt, %error, "a spooled answer could not be deleted");
         }
     }
 
@@ -164,7 +208,7 @@ impl Inner {
                 }
             }
         }
-        self.spool.remove(claimed.attempt.id);
+        self.drop_answer(claimed.attempt.id);
     }
 }
 
@@ -193,7 +237,9 @@ fn attempt_end(claimed: &Claimed, outcome: &str, spend: Spend, error: Option<&Pr
         outcome: outcome.to_owned(),
         vendor_status: error.and_then(|e| e.status).map(i32::from),
         vendor_code: error.and_then(|e| e.vendor_code.clone()).map(|code| code.chars().take(190).collect()),
-        vendor_request_id: error.and_then(|e| e.vendor_request_id.clone()).map(|id| id.chars().take(190).collect()),
+        vendor_request_id: error
+            .and_then(|e| e.vendor_request_id.clone())
+            .map(|id| id.chars().take(190).collect()),
         spend: match spend {
             Spend::None => "none",
             Spend::Possible => "possible",

@@ -51,7 +51,12 @@ pub fn lines(
             let (Some(amount), Some(cap)) = (highest, cap) else { return Err(Unpriced { currency }) };
             let (start, ends_us) = bounds(window.unit, now_us);
             let window_id = format!("{owner}|spend|{}|{start}", window.unit);
-            lines.push(Reservation { window: window_id, amount: amount.amount_micros, cap: cap.amount_micros, ends_us });
+            lines.push(Reservation {
+                window: window_id,
+                amount: amount.amount_micros,
+                cap: cap.amount_micros,
+                ends_us,
+            });
         }
     }
     Ok(lines)
@@ -75,7 +80,11 @@ fn bounds(unit: WindowUnit, now_us: i64) -> (String, i64) {
     let day = now.start_of_day().unwrap_or(now.clone());
     let days = |n: i64| day.checked_sub(n.days()).unwrap_or(day.clone());
     let (start, span) = match unit {
-        WindowUnit::Hour => (now.round(jiff::ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc)).unwrap_or(now.clone()), 1.hour()),
+        WindowUnit::Hour => (
+            now.round(jiff::ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc))
+                .unwrap_or(now.clone()),
+            1.hour(),
+        ),
         WindowUnit::Day => (day.clone(), 1.day()),
         WindowUnit::Week => (days(i64::from(day.weekday().to_monday_zero_offset())), 1.week()),
         WindowUnit::Month => (day.first_of_month().unwrap_or(day.clone()), 1.month()),
@@ -97,7 +106,8 @@ mod tests {
 
     #[test]
     fn every_window_of_team_key_and_gateway_is_a_line() {
-        let team: Limits = serde_json::from_str(r#"{"images":["300/day","5000/month"],"spend":"20 USD/week"}"#).unwrap();
+        let team: Limits =
+            serde_json::from_str(r#"{"images":["300/day","5000/month"],"spend":"20 USD/week"}"#).unwrap();
         let key: Limits = serde_json::from_str(r#"{"images":"10/hour"}"#).unwrap();
         let price = Some(Money::micros(40_000, "USD"));
         let lines = lines(&Settings::default(), payer(&team, &key), price, Some, NOW).unwrap();

@@ -5,9 +5,10 @@ use super::{
     settings::{Model, Route, Routing, Settings},
     upstream::Upstream,
 };
+use crate::{outbound::Clients, spool::Spool};
 use indexmap::IndexMap;
-use plugin_api::{Capabilities, Context, Http, ImageRequest, Plugin, value::Money};
-use std::{path::PathBuf, sync::Arc};
+use plugin_api::{Capabilities, Context, ImageRequest, Plugin, value::Money};
+use std::sync::Arc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -16,8 +17,8 @@ pub struct Registry {
     pub(super) models: IndexMap<String, Model>,
     pub(super) routes: Vec<Route>,
     pub routing: Routing,
-    client: reqwest::Client,
-    spool: PathBuf,
+    clients: Clients,
+    spool: Arc<Spool>,
 }
 
 /// A public model, as it is today.
@@ -42,15 +43,13 @@ pub struct TargetInfo {
 }
 
 impl Registry {
-    /// `client`: for vendors; `spool`: the folder for their answers.
-    ///
     /// # Errors
     /// Every entry a plugin does not accept, in sentences.
     pub fn build(
         settings: &Settings,
         plugins: &[Plugin],
-        client: reqwest::Client,
-        spool: PathBuf,
+        clients: Clients,
+        spool: Arc<Spool>,
     ) -> Result<Registry, Vec<String>> {
         let mut errors = Vec::new();
         let mut instances = IndexMap::new();
@@ -67,7 +66,7 @@ impl Registry {
         }
         let (models, routes, routing) =
             (settings.models.clone(), settings.routes.clone(), settings.routing.clone());
-        Ok(Registry { instances, models, routes, routing, client, spool })
+        Ok(Registry { instances, models, routes, routing, clients, spool })
     }
 
     pub fn instance(&self, id: &str) -> Option<&Arc<Upstream>> {
@@ -85,8 +84,7 @@ impl Registry {
 
     /// What one attempt brings along to its plugin.
     pub fn context(&self, attempt: Uuid, deadline: Instant) -> Context {
-        let http = Http::new(self.client.clone(), self.spool.clone(), attempt.to_string(), deadline);
-        Context { http, attempt, deadline }
+        Context { http: self.spool.http(self.clients.vendor(), attempt, deadline), attempt, deadline }
     }
 
     /// The price of one image of a fitted request.

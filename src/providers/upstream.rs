@@ -4,6 +4,7 @@ use super::{
     breaker::Breaker,
     settings::{Instance as Settings, Routing},
 };
+use crate::outbound::{Guard, HostList};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
 use plugin_api::{Built, Capabilities, ErrorClass, Plugin, Provider, ProviderError};
 use std::{
@@ -24,7 +25,8 @@ pub struct Upstream {
     pub concurrency: Option<u32>,
     /// Longest single call.
     pub timeout: Duration,
-    pub result_hosts: Vec<String>,
+    /// Where its result URLs may point.
+    pub results: Guard,
     pub breaker: Breaker,
     default_model: Option<String>,
     rate: Option<DefaultDirectRateLimiter>,
@@ -40,7 +42,7 @@ impl Upstream {
         routing: &Routing,
     ) -> Result<Upstream, String> {
         let mut own = settings.plugin.clone();
-        let mut provider = match plugins.iter().find(|p| p.kind == settings.kind) {
+        let provider = match plugins.iter().find(|p| p.kind == settings.kind) {
             None => Err(format!("the plugin of kind `{}` is not part of this build", settings.kind)),
             Some(plugin) => {
                 // A plugin that knows the field checks the name against its models.
@@ -58,17 +60,16 @@ impl Upstream {
                 }
             }
         };
-        let mut result_hosts = settings.result_hosts.clone();
-        if let Ok(on) = &mut provider {
-            result_hosts.extend(on.result_hosts().iter().cloned());
-        }
+        let known = provider.as_ref().map(|on| on.result_hosts().to_vec()).unwrap_or_default();
+        let hosts = HostList::new(&known, &settings.result_hosts);
+        let hosts = hosts.map_err(|e| format!("providers.{id}.result_hosts: {e}"))?;
         Ok(Upstream {
             id: id.into(),
             kind: settings.kind.clone(),
             provider,
             concurrency: settings.concurrency,
             timeout: settings.timeout.map_or(TIMEOUT, |t| *t),
-            result_hosts,
+            results: Guard::results(hosts),
             breaker: Breaker::new(routing.breaker.clone()),
             default_model: settings.default_model.clone().filter(|m| !m.is_empty()),
             rate: settings.rate.and_then(|rate| {

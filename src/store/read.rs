@@ -2,7 +2,7 @@
 
 use super::{
     Store, StoreError,
-    entity::{attempt, image, job, upload},
+    entity::{attempt, image, job, quota_window, upload},
     model::{Attempt, Image, Job, State, Upload},
     rows::upload_row,
 };
@@ -213,6 +213,14 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Used and reserved of quota windows; one that nobody has touched is left out.
+    pub async fn windows(&self, ids: &[&str]) -> Result<HashMap<String, (i64, i64)>, StoreError> {
+        let ids = ids.iter().copied();
+        let rows =
+            quota_window::Entity::find().filter(quota_window::Column::Id.is_in(ids)).all(&self.read).await?;
+        Ok(rows.into_iter().map(|row| (row.id, (row.used, row.reserved))).collect())
     }
 
     /// Jobs waiting and jobs running, over all teams.

@@ -38,7 +38,7 @@ fn asking(change: impl FnOnce(&mut ImageRequest)) -> ImageRequest {
 }
 
 fn sized(model: &Capabilities, size: &str, mode: Parameters) -> Result<Fit, Vec<Refusal>> {
-    model.fit(&asking(|r| r.size = size.parse().unwrap()), mode)
+    model.fit(&asking(|r| r.size = size.parse().expect("a size")), mode)
 }
 
 /// The size that is used, with a `~` where the change is reported; or the refused field and what is accepted.
@@ -186,12 +186,11 @@ proptest! {
     }
 }
 
+type Fields = Vec<String>;
+
 /// The fields refused when strict, and the request that `nearest` makes instead with the fields it reports.
-fn both(
-    model: &Capabilities,
-    request: &ImageRequest,
-) -> (Vec<String>, Result<(ImageRequest, Vec<String>), Vec<String>>) {
-    let fields = |refusals: Vec<Refusal>| refusals.into_iter().map(|r| r.field).collect::<Vec<_>>();
+fn both(model: &Capabilities, request: &ImageRequest) -> (Fields, Result<(ImageRequest, Fields), Fields>) {
+    let fields = |refusals: Vec<Refusal>| refusals.into_iter().map(|r| r.field).collect::<Fields>();
     let strict = model.fit(request, Parameters::Strict).map_or_else(fields, |_| Vec::new());
     let nearest = model.fit(request, Parameters::Nearest).map_err(fields);
     (strict, nearest.map(|f| (f.request, f.adjustments.into_iter().map(|a| a.field).collect())))

@@ -11,6 +11,8 @@ struct Said {
     code: Option<String>,
     kind: Option<String>,
     stage: Option<String>,
+    /// It is about the value of one argument.
+    argument: bool,
 }
 
 impl Said {
@@ -37,6 +39,7 @@ impl Said {
             message: message.unwrap_or_default(),
             code: text(error, "code"),
             kind: text(error, "type"),
+            argument: text(error, "param").is_some_and(|name| !name.is_empty()),
             stage: details.and_then(|d| text(d, "moderation_stage")),
         })
     }
@@ -110,13 +113,15 @@ pub(crate) fn parse(answer: &Answer) -> ProviderError {
 
 /// Codes and texts that say more than the status does.
 fn by_words(status: u16, said: &Said) -> Option<ProviderError> {
-    // The text about a key or a model may quote any word.
-    let speaks_of = |words: &[&str]| !matches!(status, 401 | 404) && said.mentions(words);
+    // The text about a key, a model or an argument (one is called `moderation`) may quote any word.
+    let quotes = matches!(status, 401 | 404 | 422) || said.argument;
+    let speaks_of = |words: &[&str]| !quotes && said.mentions(words);
     let new = |class| Some(ProviderError::new(class, ""));
     if said.is("rate_limit_exceeded") {
         return new(ErrorClass::RateLimited); // its text may speak of billing
     }
-    if said.is("moderation_blocked") || speaks_of(&["content_policy", "moderation", "safety"]) {
+    let blocked = ["moderation_blocked", "content_policy_violation"];
+    if blocked.iter().any(|code| said.is(code)) || speaks_of(&["content_policy", "moderation", "safety"]) {
         let error = ProviderError::new(ErrorClass::ContentBlocked, "");
         return Some(match said.stage.as_deref() {
             None => error,
@@ -280,6 +285,21 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_wrong_value_is_no_refusal_of_the_content() {
+        let said = |code: &str| {
+            format!(
+                r#"{{"error":{{"message":"bad 'moderation': over quota","param":"moderation","code":"{code}"}}}}"#
+            )
+        };
+        assert_eq!(told(400, &[], &said("invalid_value")).class, ErrorClass::InvalidRequest);
+        assert_eq!(told(400, &[], &said("unknown_parameter")).class, ErrorClass::UnsupportedParameter);
+        let model = r#"{"error":{"message":"no model omni-moderation","code":"model_not_found"}}"#;
+        assert_eq!(told(404, &[], model).class, ErrorClass::NotFound);
+        let listed = r#"{"detail":[{"loc":["body","safety"],"msg":"not a number"}]}"#;
+        assert_eq!(told(422, &[], listed).class, ErrorClass::InvalidRequest);
     }
 
     #[test]

@@ -214,6 +214,8 @@ mod tests {
         let caps = other.capabilities("whatever").unwrap();
         assert_eq!((caps.max_n, caps.seed, caps.sizes.default_size()), (4, true, (512, 512)));
         assert!(other.capabilities("gpt-image-2").unwrap().moderation, "known by name anywhere");
+        let no_edits = on(json!({"api_key": "k", "edits": "none"}));
+        assert_eq!(no_edits.capabilities(models::DEFAULT).unwrap().references, 0..=0);
     }
 
     #[test]

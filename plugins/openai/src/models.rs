@@ -199,3 +199,73 @@ pub(crate) fn generic(settings: &Settings) -> Result<Model, String> {
     };
     Ok(Model { name: String::new(), capabilities, tokens: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plugin_api::{Background, ImageRequest, Input, Parameters, Size};
+    use proptest::prelude::*;
+
+    fn named(name: &str) -> Model {
+        openai().into_iter().find(|model| model.name == name).expect("a model of the table")
+    }
+
+    /// The fields that a model refuses of a request.
+    fn refused(name: &str, change: impl FnOnce(&mut ImageRequest)) -> Vec<String> {
+        let mut request = ImageRequest::new(name, "a fox");
+        change(&mut request);
+        let fit = named(name).capabilities.fit(&request, Parameters::Strict);
+        fit.map_or_else(|all| all.into_iter().map(|r| r.field).collect(), |_| Vec::new())
+    }
+
+    #[test]
+    fn every_family_takes_what_the_vendor_says() {
+        let wide = |r: &mut ImageRequest| r.size = Size::exact(1536, 864);
+        assert_eq!(refused("gpt-image-2", wide), [""; 0]);
+        assert_eq!(refused("gpt-image-1.5", wide), ["size"], "three sizes only");
+        let utmost = |r: &mut ImageRequest| r.quality = Some(Quality::Max);
+        assert_eq!(refused("gpt-image-2.5-sunburst", utmost), [""; 0]);
+        assert_eq!(refused("gpt-image-2", utmost), ["quality"]);
+        let clear = |r: &mut ImageRequest| r.background = Some(Background::Transparent);
+        assert_eq!(refused("chatgpt-image-latest", clear), [""; 0]);
+        assert_eq!(refused("gpt-image-2", clear), ["background"], "a gated preview is not offered");
+        let many = |r: &mut ImageRequest| (r.references, r.n) = (vec![Input::default(); 17], 11);
+        assert_eq!(refused(DEFAULT, many), ["references", "n"]);
+        let option = |r: &mut ImageRequest| drop(r.vendor.insert("input_fidelity".into(), "low".into()));
+        assert_eq!(refused("gpt-image-1-mini", option), [""; 0]);
+        assert_eq!(refused("gpt-image-2", option), ["vendor"], "2 and later refuse it");
+        assert_eq!(named("gpt-image-1.5").capabilities.sunset, Some("2026-12-01"));
+        assert_eq!(named("gpt-image-1").capabilities.replaced_by, Some(DEFAULT));
+    }
+
+    #[test]
+    fn an_estimate_follows_quality_area_and_count() {
+        let estimate = |quality, size, n| {
+            let request = ImageRequest { quality, size, n, ..ImageRequest::new(DEFAULT, "a fox") };
+            let caps = named(DEFAULT).capabilities;
+            let (expected, most) = caps
+                .price
+                .as_ref()
+                .and_then(|p| p.estimate(&request, caps.sizes.default_size()))
+                .expect("priced");
+            (expected.amount_micros, most.amount_micros)
+        };
+        assert_eq!(estimate(Some(Quality::Low), Size::exact(1024, 1024), 1), (5_880, 5_880));
+        assert_eq!(estimate(Some(Quality::Max), Size::exact(2048, 2048), 2), (1_685_760, 1_685_760));
+        assert_eq!(estimate(None, Size::Auto, 1), (52_680, 210_720), "the vendor may choose the dearest");
+        for model in openai().iter().filter(|m| m.capabilities.replaced_by.is_none()) {
+            assert!(model.capabilities.price.is_some() && model.tokens.is_some(), "{} is priced", model.name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_size_is_one_the_vendor_takes(width in 1_u32..9_000, height in 1_u32..9_000) {
+            let request = ImageRequest { size: Size::exact(width, height), ..ImageRequest::new(DEFAULT, "a fox") };
+            let fit = named(DEFAULT).capabilities.fit(&request, Parameters::Nearest).expect("there is always one");
+            let Size::Exact { width: w, height: h } = fit.request.size else { panic!("{}", fit.request.size) };
+            prop_assert!(w % 16 == 0 && h % 16 == 0 && w.max(h) <= 3840 && w.max(h) <= 3 * w.min(h), "{w}x{h}");
+            prop_assert!((655_360..=8_294_400).contains(&(w * h)), "{w}x{h}");
+        }
+    }
+}

@@ -66,7 +66,7 @@ impl Placeholder {
 fn capabilities(expected: Duration) -> Capabilities {
     let (low, high) = (*SIDES.start(), *SIDES.end());
     Capabilities {
-        class: Class::S,
+        class: Class::K,
         sizes: SizeRule::Free {
             multiple: 1,
             min_side: low,

@@ -5,7 +5,7 @@ use crate::{
     conformance::{Call, Outcome, adoption, call},
     dead_url,
 };
-use plugin_api::{ErrorClass, Provider, ProviderError, Spend};
+use plugin_api::{ErrorClass, Provider, ProviderError, Retry, Spend};
 use std::{sync::Arc, time::Duration};
 
 const FAULT: &str = "fault";
@@ -24,10 +24,11 @@ struct Want {
     class: Option<ErrorClass>,
     spend: Option<Spend>,
     wait: Option<Option<Duration>>,
+    retry: Option<Retry>,
 }
 
 const fn want(class: ErrorClass, spend: Spend) -> Want {
-    Want { class: Some(class), spend: Some(spend), wait: None }
+    Want { class: Some(class), spend: Some(spend), wait: None, retry: None }
 }
 
 /// Runs the matrix: lost connections, refusals, broken and hostile answers, for the submit, the check and (class J)
@@ -71,6 +72,9 @@ impl Matrix<'_> {
         if want.wait.is_some_and(|wait| wait != error.retry_after) {
             off.push(format!("wait {:?} instead of {:?}", error.retry_after, want.wait.unwrap()));
         }
+        if want.retry.is_some_and(|retry| retry != error.retry) {
+            off.push(format!("advice {:?} instead of {:?}", error.retry, want.retry.unwrap()));
+        }
         if format!("{error} {error:?}").contains(CANARY) {
             off.push("the credential is shown".into());
         }
@@ -111,8 +115,8 @@ impl Matrix<'_> {
         let unknown = want(ErrorClass::OutcomeUnknown, Spend::Possible);
         self.submit("reset after the request", Behaviour::ResetAfterReading, unknown).await;
         self.submit("closed without an answer", Behaviour::Close, unknown).await;
-        let early = Want { spend: None, class: None, wait: None };
-        self.submit("reset before the request was read", Behaviour::ResetBeforeReading, early).await;
+        self.submit("reset before the request was read", Behaviour::ResetBeforeReading, Want::default())
+            .await;
         // The head said success and the rest is lost: it was made, and paid.
         let half = Behaviour::ResetInAnswer(Reply::json(200, vec![b' '; 200]), 100);
         self.submit("reset in the answer", half, want(ErrorClass::BadResponse, Spend::Certain)).await;
@@ -125,7 +129,7 @@ impl Matrix<'_> {
         let none = Want { wait: Some(None), ..seven };
         self.submit("429 without Retry-After", Behaviour::rate_limited(None), none).await;
         let long = Behaviour::rate_limited(Some(100_000));
-        self.submit("429 with a wait of a day", long, none).await;
+        self.submit("429 with a wait of a day", long, Want { retry: Some(Retry::Elsewhere), ..none }).await;
         let page = Behaviour::html(401);
         self.submit("401 as a page", page, want(ErrorClass::Authentication, Spend::None)).await;
         let page = Behaviour::html(403);
@@ -180,10 +184,17 @@ impl Matrix<'_> {
     }
 
     async fn late_answer(&mut self) {
-        self.upstream.push(Behaviour::Silence);
-        let cx = self.bench.context_for(Duration::from_millis(300));
-        let got = call(&*self.provider, &cx, &self.subject.request(FAULT), &Call::Submit).await;
-        self.judge("no answer in time", want(ErrorClass::OutcomeUnknown, Spend::Possible), &got);
+        let drip =
+            Behaviour::Drip { reply: Reply::json(200, "{}"), bytes: 1, every: Duration::from_secs(60) };
+        for (name, behaviour) in [("no answer in time", Behaviour::Silence), ("no end in time", drip)] {
+            self.upstream.push(behaviour);
+            let cx = self.bench.context_for(Duration::from_millis(300));
+            let got = call(&*self.provider, &cx, &self.subject.request(FAULT), &Call::Submit).await;
+            self.judge(name, want(ErrorClass::OutcomeUnknown, Spend::Possible), &got);
+            if self.bench.adopted(&cx).is_some() {
+                self.failures.push(format!("{name}: half an answer was kept as a whole one"));
+            }
+        }
     }
 
     /// A vendor that repeats the credential in its error text, in every place a text can stand.
