@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 async fn with_header(gateway: &Gateway, authorization: Option<&str>) -> Response {
     let client = Client::new(gateway.url(), "");
-    let mut call = client.http().post(format!("{}/mcp", gateway.url())).header("content-type", "application/json");
+    let mut call =
+        client.http().post(format!("{}/mcp", gateway.url())).header("content-type", "application/json");
     if let Some(value) = authorization {
         call = call.header("authorization", value);
     }
@@ -31,7 +32,13 @@ async fn only_a_good_key_opens_and_the_scheme_may_be_in_any_case() {
     assert!(none.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
     let mut cut = key.clone();
     cut.pop();
-    for wrong in ["Bearer wrong".to_owned(), format!("Bearer {cut}"), format!("Bearer {key}x"), format!("Basic {key}"), "Bearer".into()] {
+    for wrong in [
+        "Bearer wrong".to_owned(),
+        format!("Bearer {cut}"),
+        format!("Bearer {key}x"),
+        format!("Basic {key}"),
+        "Bearer".into(),
+    ] {
         let answer = with_header(&gateway, Some(&wrong)).await;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{wrong}");
         let said = answer.text().await.unwrap();
@@ -52,7 +59,11 @@ async fn keys_are_made_and_revoked_while_the_server_runs() {
 
     let list = home.run(&["keys", "list"]).await;
     assert!(list.contains("design") && !list.contains(&key), "keys are shown once: {list}");
-    let id = list.lines().find(|line| line.contains("design")).and_then(|line| line.split_whitespace().next()).unwrap();
+    let id = list
+        .lines()
+        .find(|line| line.contains("design"))
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap();
     home.run(&["keys", "revoke", id]).await;
     let revoked = Instant::now();
     eventually("the revoked key is refused", async || {
@@ -78,7 +89,8 @@ async fn a_key_without_the_scope_may_look_and_not_buy() {
 
 #[tokio::test]
 async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
-    let gateway = Gateway::start(config().set("limits.per_key", json!({"requests": "3/min", "burst": 3}))).await;
+    let gateway =
+        Gateway::start(config().set("limits.per_key", json!({"requests": "3/min", "burst": 3}))).await;
     let client = gateway.client();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
     for n in 1..=3 {
@@ -94,5 +106,8 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
     assert!(header("ratelimit").is_some() && header("ratelimit-policy").is_some());
     let other = gateway.home().new_key("other").await;
     let other = gateway.client_with(&other);
-    eventually("another key has its own rate", async || (status(&other).await == StatusCode::OK).then_some(())).await;
+    eventually("another key has its own rate", async || {
+        (status(&other).await == StatusCode::OK).then_some(())
+    })
+    .await;
 }

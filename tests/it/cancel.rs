@@ -27,7 +27,11 @@ async fn a_waiting_job_is_cancelled_and_never_sent() {
         (&json!(true), &json!("cancelled"), &json!("none"), &json!(waiting))
     );
     let again = client.cancel(&waiting).await;
-    assert_eq!((&again["cancelled"], &again["status"]), (&json!(false), &json!("cancelled")), "once more is no error");
+    assert_eq!(
+        (&again["cancelled"], &again["status"]),
+        (&json!(false), &json!("cancelled")),
+        "once more is no error"
+    );
     let wait = client.wait(&waiting).await.failed("cancelled");
     assert_eq!(wait.str("status"), "cancelled");
 

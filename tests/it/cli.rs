@@ -16,7 +16,8 @@ async fn a_wrong_configuration_is_told_whole_and_by_line() {
     for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
         let output = home.command(command).stdin(Stdio::null()).output().await.unwrap();
         assert!(!output.status.success(), "{command:?}");
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         for word in ["serverr", "server", "soon", "nobody"] {
             assert!(said.contains(word), "all at once, {word} among them: {said}");
         }
@@ -82,5 +83,9 @@ async fn fields_may_be_set_on_the_command_line() {
     assert!(!output.is_empty());
     let wrong = home.command(&["check", "--set", "jobs.workerz=3"]).output().await.unwrap();
     assert!(!wrong.status.success());
-    assert!(String::from_utf8_lossy(&wrong.stderr).contains("workers") || String::from_utf8_lossy(&wrong.stdout).contains("workers"), "the nearest valid name");
+    assert!(
+        String::from_utf8_lossy(&wrong.stderr).contains("workers")
+            || String::from_utf8_lossy(&wrong.stdout).contains("workers"),
+        "the nearest valid name"
+    );
 }

@@ -27,7 +27,9 @@ impl Vendor {
                 let ticket = format!("of-{}", request.header("idempotency-key").unwrap_or_default());
                 Behaviour::json(202, json!({"ticket": ticket}).to_string())
             }
-            ("GET", path) if path.starts_with("/tickets/of-") && ready.load(Ordering::SeqCst) => vendor::raw_picture(),
+            ("GET", path) if path.starts_with("/tickets/of-") && ready.load(Ordering::SeqCst) => {
+                vendor::raw_picture()
+            }
             ("GET", path) if path.starts_with("/tickets/of-") => Behaviour::json(202, "{}"),
             ("POST", _) => vendor::raw_picture().held(),
             _ => Behaviour::json(404, "{}"),
@@ -65,7 +67,8 @@ async fn a_kill_with_jobs_of_every_class_in_flight_loses_none() {
     let s = start_job(&client, "s", "a fox of class S").await;
     let queued = start_job(&client, "s", "a fox that waits").await;
     eventually("all are out at the vendor, and one has a ticket", async || {
-        let out = ["K", "J", "S"].iter().all(|class| vendor.bought(&format!("a fox of class {class}")).len() == 1);
+        let out =
+            ["K", "J", "S"].iter().all(|class| vendor.bought(&format!("a fox of class {class}")).len() == 1);
         (out && vendor.was_asked_for_a_ticket()).then_some(())
     })
     .await;
@@ -88,7 +91,10 @@ async fn a_kill_with_jobs_of_every_class_in_flight_loses_none() {
     assert_eq!(vendor.bought("a fox of class S").len(), 1, "S: never bought again by itself");
     let status = client.status(&s).await;
     let attempt = &status["attempts"][0];
-    assert!(attempt["ended_at"].is_i64() && attempt["outcome"] == "outcome_unknown", "the attempt is on record: {status}");
+    assert!(
+        attempt["ended_at"].is_i64() && attempt["outcome"] == "outcome_unknown",
+        "the attempt is on record: {status}"
+    );
 
     assert_eq!(client.wait(&queued).await.ok().str("status"), "completed", "what waited runs");
     assert_eq!(vendor.bought("a fox that waits").len(), 1);
@@ -108,7 +114,11 @@ async fn a_second_kill_right_after_the_first_changes_nothing() {
     vendor.finish_all();
     assert_eq!(gateway.client().wait(&j).await.ok().str("status"), "completed");
     assert_eq!(vendor.bought("a fox of class J").len(), 1);
-    assert_eq!(gateway.client().status(&j).await["attempts"].as_array().unwrap().len(), 1, "one attempt, resumed");
+    assert_eq!(
+        gateway.client().status(&j).await["attempts"].as_array().unwrap().len(),
+        1,
+        "one attempt, resumed"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +138,9 @@ async fn a_paid_answer_that_was_not_stored_yet_is_found_on_disk() {
     let spool = gateway.home().data_dir().join("spool");
     eventually("the answer is in the spool", async || {
         let files = std::fs::read_dir(&spool).unwrap().flatten();
-        let whole = files.filter(|f| f.file_name().len() == 36 && f.metadata().is_ok_and(|m| m.len() > 1_000)).count();
+        let whole = files
+            .filter(|f| f.file_name().len() == 36 && f.metadata().is_ok_and(|m| m.len() > 1_000))
+            .count();
         (whole == 1).then_some(())
     })
     .await;
@@ -142,9 +154,16 @@ async fn a_paid_answer_that_was_not_stored_yet_is_found_on_disk() {
     let gateway = Gateway::start_at(home).await;
     let done = gateway.client().wait(&job).await.ok();
     let link = done.str("image_url");
-    assert_eq!(gateway.client().get(&link).await.bytes().await.unwrap(), vendor::PNG, "the paid image is not lost");
+    assert_eq!(
+        gateway.client().get(&link).await.bytes().await.unwrap(),
+        vendor::PNG,
+        "the paid image is not lost"
+    );
     assert_eq!(upstream.submissions(), 1, "nor paid for twice");
-    eventually("the spool is empty again", async || (std::fs::read_dir(&spool).unwrap().count() == 0).then_some(())).await;
+    eventually("the spool is empty again", async || {
+        (std::fs::read_dir(&spool).unwrap().count() == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -158,7 +177,8 @@ async fn storage_that_comes_back_gets_the_paid_image() {
     std::fs::write(&images, "in the way").unwrap();
     let job = client.generate("a paid fox").await;
     upstream.wait_for_requests(1).await;
-    let still = client.tool("wait_for_completion", json!({"job_id": job, "max_wait_seconds": 0.7})).await.ok();
+    let still =
+        client.tool("wait_for_completion", json!({"job_id": job, "max_wait_seconds": 0.7})).await.ok();
     assert_eq!(still.str("status"), "processing", "not failed: it is paid for");
     std::fs::remove_file(&images).unwrap();
     client.wait(&job).await.ok();
@@ -172,8 +192,10 @@ async fn a_stop_answers_who_waits_and_leaves_what_can_be_resumed() {
     let client = gateway.client();
     let j = start_job(&client, "j", "a fox of class J").await;
     let s = start_job(&client, "s", "a fox of class S").await;
-    eventually("both are out", async || (vendor.was_asked_for_a_ticket() && vendor.upstream.submissions() == 2).then_some(()))
-        .await;
+    eventually("both are out", async || {
+        (vendor.was_asked_for_a_ticket() && vendor.upstream.submissions() == 2).then_some(())
+    })
+    .await;
     let waiters: Vec<_> = [&j, &s, &j]
         .map(|job| {
             let (client, job) = (client.clone(), job.clone());
@@ -218,18 +240,27 @@ async fn a_stop_lets_running_work_end_and_takes_no_more() {
     assert_eq!(waiter.await.unwrap().ok().str("status"), "completed", "who waited gets the image");
     let stopped = gateway.ended().await;
     assert_eq!(stopped.status.code(), Some(0));
-    assert!(stopped.took < Duration::from_secs(5), "it does not sit out its grace of 10 s: {:?}", stopped.took);
+    assert!(
+        stopped.took < Duration::from_secs(5),
+        "it does not sit out its grace of 10 s: {:?}",
+        stopped.took
+    );
 }
 
 #[tokio::test]
 async fn an_accepted_id_is_on_disk_before_anybody_sees_it() {
     let vendor = Vendor::start().await;
     let gateway = Gateway::start(config().vendor(&vendor.upstream)).await;
-    let made = gateway.client().tool("generate_image", json!({"prompt": "a fox", "model": "k", "count": 20})).await.ok();
+    let made = gateway
+        .client()
+        .tool("generate_image", json!({"prompt": "a fox", "model": "k", "count": 20}))
+        .await
+        .ok();
     let gateway = gateway.kill_and_restart().await;
     vendor.finish_all();
     let jobs = made.json["job_ids"].clone();
-    let done = gateway.client().tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await;
+    let done =
+        gateway.client().tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await;
     assert_eq!(done.ok().json["count"], 20, "all twenty");
     let keys: std::collections::HashSet<Value> =
         vendor.bought("a fox").into_iter().map(Value::from).collect();

@@ -5,7 +5,8 @@ use reqwest::StatusCode;
 use rmcp::{
     ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient,
     model::{
-        CallToolRequestParams, ClientRequest, ProgressNotificationParam, ProtocolVersion, Request, ServerResult,
+        CallToolRequestParams, ClientRequest, ProgressNotificationParam, ProtocolVersion, Request,
+        ServerResult,
     },
     service::{NotificationContext, PeerRequestOptions, RunningService},
     transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
@@ -38,10 +39,12 @@ fn modern() -> ClientLifecycleMode {
 }
 
 async fn connect(gateway: &Gateway, era: ClientLifecycleMode) -> Session {
-    let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/mcp", gateway.url())).auth_header(gateway.key());
+    let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/mcp", gateway.url()))
+        .auth_header(gateway.key());
     let transport = StreamableHttpClientTransport::from_config(config);
     let (sender, progress) = mpsc::unbounded_channel();
-    let client = Host { progress: sender }.serve_with_lifecycle(transport, era).await.expect("they agree on an era");
+    let client =
+        Host { progress: sender }.serve_with_lifecycle(transport, era).await.expect("they agree on an era");
     Session { client, progress }
 }
 
@@ -67,16 +70,22 @@ async fn a_host_lists_calls_and_hears_of_progress(era: ClientLifecycleMode) {
     let object = result.structured_content.clone().unwrap();
     assert_eq!((&object["success"], &object["status"]), (&json!(true), &json!("completed")));
     let content = serde_json::to_value(&result.content).unwrap();
-    let kinds: Vec<&str> = content.as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect();
+    let kinds: Vec<&str> =
+        content.as_array().unwrap().iter().map(|block| block["type"].as_str().unwrap()).collect();
     assert_eq!(kinds[0], "text", "the text block is first");
-    assert!(kinds.contains(&"image") && kinds.contains(&"resource_link"), "a host is shown the picture: {kinds:?}");
+    assert!(
+        kinds.contains(&"image") && kinds.contains(&"resource_link"),
+        "a host is shown the picture: {kinds:?}"
+    );
     let heard = progress.recv().await.expect("progress was told on the way");
     assert_eq!(heard.progress_token, token, "under the token of the call");
 
     let unknown = client.call_tool(call("get_job_status", json!({"job_id": "nope"}))).await.unwrap();
     assert_eq!(unknown.is_error, Some(true), "a failure of a tool is a result");
     let none = client.call_tool(call("no_such_tool", json!({}))).await;
-    assert!(none.is_err_and(|error| error.to_string().contains("-32602") || error.to_string().contains("unknown tool")));
+    assert!(none.is_err_and(
+        |error| error.to_string().contains("-32602") || error.to_string().contains("unknown tool")
+    ));
     client.cancel().await.unwrap();
 }
 
@@ -120,7 +129,10 @@ async fn every_older_version_is_negotiated_and_an_unknown_one_gets_the_newest_of
         let answer = client.rpc("initialize", params).await;
         let result = &answer["result"];
         assert_eq!(result["protocolVersion"], got, "asked for {asked}: {answer}");
-        assert!(result["serverInfo"]["name"].is_string() && result["capabilities"]["tools"].is_object(), "{answer}");
+        assert!(
+            result["serverInfo"]["name"].is_string() && result["capabilities"]["tools"].is_object(),
+            "{answer}"
+        );
         assert!(result.get("resultType").is_none(), "nothing of the newer era: {answer}");
     }
 }
@@ -147,7 +159,9 @@ async fn the_newest_era_is_served_without_a_handshake_and_checks_its_headers() {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_jobs", "_meta": meta}});
     let send = async |version: &str, method: &str, name: &str| {
         let call = client.http().post(format!("{}/mcp", gateway.url())).bearer_auth(client.key());
-        let call = call.header("content-type", "application/json").header("mcp-protocol-version", version.to_owned());
+        let call = call
+            .header("content-type", "application/json")
+            .header("mcp-protocol-version", version.to_owned());
         let call = call.header("mcp-method", method.to_owned()).header("mcp-name", name.to_owned());
         let answer = call.body(body.to_string()).send().await.unwrap();
         (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["error"]["code"].as_i64())

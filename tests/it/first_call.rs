@@ -12,7 +12,10 @@ async fn a_fresh_gateway_draws_a_picture_and_still_has_it_after_a_restart() {
 
     let job = client.generate("a red fox in the snow").await;
     let done = client.wait(&job).await.ok();
-    assert_eq!((done.str("status").as_str(), done.str("prompt").as_str()), ("completed", "a red fox in the snow"));
+    assert_eq!(
+        (done.str("status").as_str(), done.str("prompt").as_str()),
+        ("completed", "a red fox in the snow")
+    );
 
     let link = done.str("image_url");
     assert!(link.starts_with(gateway.url()), "links name the bound port: {link}");
@@ -90,7 +93,10 @@ async fn a_pictures_link_serves_ranges_and_refuses_what_was_changed() {
     let same = client.http().get(&link).header("if-none-match", etag).send().await.unwrap();
     assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
     let head = client.http().head(&link).send().await.unwrap();
-    assert_eq!((head.status(), head.headers()["content-length"].to_str().unwrap()), (StatusCode::OK, whole.len().to_string().as_str()));
+    assert_eq!(
+        (head.status(), head.headers()["content-length"].to_str().unwrap()),
+        (StatusCode::OK, whole.len().to_string().as_str())
+    );
 
     let (bare, _) = link.split_once('?').expect("the link is signed");
     let mut forged = link.clone();
@@ -113,7 +119,10 @@ async fn the_same_seed_draws_the_same_picture_and_arguments_are_honoured() {
     );
     let (first, second) = (first.ok().json, second.ok().json);
     let image = &first["images"][0];
-    assert_eq!((&image["width"], &image["height"], &image["mime_type"]), (&json!(512), &json!(256), &json!("image/webp")));
+    assert_eq!(
+        (&image["width"], &image["height"], &image["mime_type"]),
+        (&json!(512), &json!(256), &json!("image/webp"))
+    );
     assert_eq!(image["sha256"], second["images"][0]["sha256"], "deterministic by seed");
     assert_ne!(image["id"], second["images"][0]["id"], "and yet two images");
 }

@@ -23,7 +23,15 @@ async fn the_home_page_and_the_health_routes_need_no_key() {
     assert!(home.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let home = home.text().await.unwrap();
     let url = format!("{}/mcp", gateway.url());
-    for word in [url.as_str(), "generate_image", "list_models", "Cursor", "Claude Desktop", "Inspector", "claude mcp add"] {
+    for word in [
+        url.as_str(),
+        "generate_image",
+        "list_models",
+        "Cursor",
+        "Claude Desktop",
+        "Inspector",
+        "claude mcp add",
+    ] {
         assert!(home.contains(word), "the home page has {word}");
     }
     assert!(!home.contains(&gateway.key()), "the home page is public: no key on it");
@@ -35,12 +43,14 @@ async fn the_home_page_and_the_health_routes_need_no_key() {
 
 #[tokio::test]
 async fn a_foreign_page_is_kept_out_and_a_preflight_is_answered() {
-    let gateway = Gateway::start(config().set("server.allowed_origins", json!(["https://app.example.com"]))).await;
+    let gateway =
+        Gateway::start(config().set("server.allowed_origins", json!(["https://app.example.com"]))).await;
     let client = gateway.client();
     let url = format!("{}/mcp", gateway.url());
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
     let post = |name: &'static str, value: &str| {
-        let call = client.http().post(&url).bearer_auth(client.key()).header("content-type", "application/json");
+        let call =
+            client.http().post(&url).bearer_auth(client.key()).header("content-type", "application/json");
         call.header(name, value.to_owned()).body(list.clone()).send()
     };
     assert_eq!(post("origin", "https://evil.example.com").await.unwrap().status(), StatusCode::FORBIDDEN);
@@ -70,7 +80,9 @@ async fn a_foreign_page_is_kept_out_and_a_preflight_is_answered() {
 async fn a_body_that_is_too_large_is_refused_before_it_is_read_whole() {
     let gateway = Gateway::start(config().set("server.limits.body", "64KiB")).await;
     let client = gateway.client();
-    let small = client.post_text(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"{}}}", " ".repeat(60_000))).await;
+    let small = client
+        .post_text(format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"{}}}", " ".repeat(60_000)))
+        .await;
     assert_eq!(small.status(), StatusCode::OK);
     let large = client.post_text(" ".repeat(100_000)).await;
     assert_eq!(large.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -83,7 +95,8 @@ async fn the_endpoint_takes_posts_of_json_only() {
     let gateway = Gateway::fresh().await;
     let client = gateway.client();
     let url = format!("{}/mcp", gateway.url());
-    let typed = client.http().post(&url).bearer_auth(client.key()).header("content-type", "text/plain").body("{}");
+    let typed =
+        client.http().post(&url).bearer_auth(client.key()).header("content-type", "text/plain").body("{}");
     assert_eq!(typed.send().await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     for method in [Method::GET, Method::DELETE] {
         let call = client.http().request(method.clone(), &url).bearer_auth(client.key());

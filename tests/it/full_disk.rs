@@ -54,7 +54,8 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
     let upstream = FakeUpstream::start().await;
     upstream.default(vendor::openai_picture());
     let data = disk.path().join("data");
-    let gateway = Gateway::start(config().openai(&upstream).set("storage.max_image", "4MiB").data_dir(&data)).await;
+    let gateway =
+        Gateway::start(config().openai(&upstream).set("storage.max_image", "4MiB").data_dir(&data)).await;
     let client = gateway.client();
     let before = client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
 
@@ -86,9 +87,9 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
 
     std::fs::remove_file(ballast).unwrap();
     let again = eventually("it is well again", async || {
-        let answer = client.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-            "params": {"name": "generate_image_and_wait", "arguments": {"prompt": "a fox afterwards"}}}));
-        let said: serde_json::Value = answer.await.json().await.ok()?;
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                          "params": {"name": "generate_image_and_wait", "arguments": {"prompt": "a fox afterwards"}}});
+        let said: serde_json::Value = client.post(&body).await.json().await.ok()?;
         (said["result"]["structuredContent"]["success"] == true).then_some(said)
     })
     .await;

@@ -42,10 +42,14 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 
 /// The modules that a text names right after `crate::`, also in braces; comments are passed over.
 fn named(text: &str) -> BTreeSet<String> {
-    let code: String =
-        text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     let mut modules = BTreeSet::new();
-    let word = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let word =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     for (at, found) in code.match_indices("crate::") {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
             continue; // another word, or a macro's own crate
@@ -167,7 +171,8 @@ fn what_belongs_to_one_module_stays_there() {
         let text = fs::read_to_string(&path).unwrap();
         for (library, modules) in rules {
             let names_it = text.lines().any(|line| {
-                !line.trim_start().starts_with("//") && line.contains(&format!("{library}::")) || line.contains(&format!("use {library}"))
+                !line.trim_start().starts_with("//") && line.contains(&format!("{library}::"))
+                    || line.contains(&format!("use {library}"))
             });
             let module = module_of(&path);
             assert!(!names_it || modules.contains(&module.as_str()), "{} names {library}", path.display());

@@ -81,7 +81,10 @@ async fn the_key_may_come_by_meta_or_by_header() {
     assert_eq!(by_meta["result"]["structuredContent"]["job_id"], first.as_str(), "{by_meta}");
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "generate_image", "arguments": arguments}});
     let call = client.http().post(format!("{}/mcp", gateway.url())).bearer_auth(client.key());
-    let call = call.header("content-type", "application/json").header("idempotency-key", "order-1").body(body.to_string());
+    let call = call
+        .header("content-type", "application/json")
+        .header("idempotency-key", "order-1")
+        .body(body.to_string());
     let by_header: Value = call.send().await.unwrap().json().await.unwrap();
     assert_eq!(by_header["result"]["structuredContent"]["job_id"], first.as_str(), "{by_header}");
     client.wait(&first).await.ok();

@@ -40,7 +40,11 @@ async fn another_teams_job_answers_as_one_that_does_not_exist() {
         };
         let (theirs, nobodys) = (ask(id).await, ask(NOBODYS).await);
         assert_eq!(theirs, nobodys, "{tool}: byte for byte the same");
-        assert!(theirs.1.contains("\\\"success\\\":false") || theirs.1.contains("\\\"success\\\": false"), "{tool}: {}", theirs.1);
+        assert!(
+            theirs.1.contains("\\\"success\\\":false") || theirs.1.contains("\\\"success\\\": false"),
+            "{tool}: {}",
+            theirs.1
+        );
         assert!(!theirs.1.contains("secret fox"));
     }
     for list in ["list_jobs", "list_generations"] {

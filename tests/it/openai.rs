@@ -16,22 +16,41 @@ async fn scene() -> (FakeUpstream, Gateway, Client) {
 async fn outcomes(client: &Client, job: &str) -> Vec<String> {
     let status = client.status(job).await;
     let attempts = status["attempts"].as_array().unwrap();
-    attempts.iter().map(|attempt| format!("{}: {}", attempt["provider"].as_str().unwrap(), attempt["outcome"])).collect()
+    attempts
+        .iter()
+        .map(|attempt| format!("{}: {}", attempt["provider"].as_str().unwrap(), attempt["outcome"]))
+        .collect()
 }
 
 #[tokio::test]
 async fn a_generation_is_bought_once_stored_and_priced() {
     let (upstream, _gateway, client) = scene().await;
-    let made = client.tool("generate_image_and_wait", json!({"prompt": "a red fox", "quality": "low", "size": "1024x1024"})).await.ok();
-    assert_eq!(made.json["cost"], json!({"amount_micros": 42_100, "currency": "USD"}), "by the vendor's usage");
+    let made = client
+        .tool(
+            "generate_image_and_wait",
+            json!({"prompt": "a red fox", "quality": "low", "size": "1024x1024"}),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        made.json["cost"],
+        json!({"amount_micros": 42_100, "currency": "USD"}),
+        "by the vendor's usage"
+    );
     let stored = client.get(&made.str("image_url")).await.bytes().await.unwrap();
     assert_eq!(stored, vendor::PNG, "byte for byte what was bought");
 
     let sent = upstream.requests();
     assert_eq!(sent.len(), 1);
-    assert_eq!((sent[0].path.as_str(), sent[0].header("authorization")), ("/v1/images/generations", Some("Bearer sk-test")));
+    assert_eq!(
+        (sent[0].path.as_str(), sent[0].header("authorization")),
+        ("/v1/images/generations", Some("Bearer sk-test"))
+    );
     let body = sent[0].json();
-    assert_eq!((&body["prompt"], &body["model"], &body["n"]), (&json!("a red fox"), &json!("gpt-image-2.5-flare"), &json!(1)));
+    assert_eq!(
+        (&body["prompt"], &body["model"], &body["n"]),
+        (&json!("a red fox"), &json!("gpt-image-2.5-flare"), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -46,7 +65,8 @@ async fn an_earlier_image_is_edited_by_its_id() {
         let edit = &sent[n + 1];
         assert_eq!(edit.path, "/v1/images/edits");
         let parts = edit.parts();
-        let picture = parts.iter().find(|part| part.name.starts_with("image")).expect("the reference is sent");
+        let picture =
+            parts.iter().find(|part| part.name.starts_with("image")).expect("the reference is sent");
         assert_eq!(picture.bytes, vendor::PNG);
         assert!(parts.iter().any(|part| part.name == "prompt" && part.bytes == "put a hat on it"));
     }
@@ -83,13 +103,18 @@ async fn a_500_is_an_unknown_outcome_and_is_never_bought_again() {
 
 #[tokio::test]
 async fn answers_that_went_wrong_are_told_apart() {
-    let blocked = vendor::openai_error(400, "moderation_blocked", "Your request was rejected by the safety system.");
+    let blocked =
+        vendor::openai_error(400, "moderation_blocked", "Your request was rejected by the safety system.");
     let bad_key = vendor::openai_error(401, "invalid_api_key", "Incorrect API key provided: sk-test.");
     let table: [(&str, Behaviour, &str); 8] = [
         ("broken JSON", Behaviour::json(200, r#"{"data":[{"b64_json":"#), "provider_error"),
         ("no image", Behaviour::json(200, r#"{"data":[]}"#), "provider_error"),
         ("a page", Behaviour::html(200), "provider_error"),
-        ("no picture in the base64", Behaviour::json(200, r#"{"data":[{"b64_json":"aGVsbG8gd29ybGQ="}]}"#), "provider_error"),
+        (
+            "no picture in the base64",
+            Behaviour::json(200, r#"{"data":[{"b64_json":"aGVsbG8gd29ybGQ="}]}"#),
+            "provider_error",
+        ),
         ("a filter", blocked.into(), "content_blocked"),
         ("a refused key", bad_key.into(), "provider_unavailable"),
         ("a cut connection", Behaviour::Close, "outcome_unknown"),
@@ -116,7 +141,14 @@ async fn a_wait_that_ends_early_says_so_and_the_image_comes_later() {
     assert_eq!((still.str("status").as_str(), &still.json["image_url"]), ("processing", &Value::Null));
     assert!(still.str("message").starts_with("Still running. Do not generate again"), "{}", still.json);
     assert!(still.str("message").contains(&job) && still.json["retry_after_ms"].is_u64());
-    assert_eq!(client.tool("wait_for_completion", json!({"job_id": job, "max_wait_seconds": 0})).await.ok().str("status"), "processing");
+    assert_eq!(
+        client
+            .tool("wait_for_completion", json!({"job_id": job, "max_wait_seconds": 0}))
+            .await
+            .ok()
+            .str("status"),
+        "processing"
+    );
 
     upstream.release();
     assert_eq!(client.wait(&job).await.ok().str("status"), "completed");
@@ -180,7 +212,11 @@ async fn what_one_instance_refuses_another_makes() {
 #[tokio::test]
 async fn a_filter_is_no_reason_to_ask_another_vendor() {
     let (first, second) = (FakeUpstream::start().await, FakeUpstream::start().await);
-    first.default(vendor::openai_error(400, "moderation_blocked", "Your request was rejected by the safety system."));
+    first.default(vendor::openai_error(
+        400,
+        "moderation_blocked",
+        "Your request was rejected by the safety system.",
+    ));
     second.default(vendor::openai_picture());
     let gateway = Gateway::start(
         config()

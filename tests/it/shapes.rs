@@ -45,7 +45,12 @@ async fn finished(client: &Client, count: u32) -> Vec<String> {
     let made = client.tool("generate_image_and_wait", json!({"prompt": "a fox", "count": count})).await.ok();
     match count {
         1 => vec![made.str("job_id")],
-        _ => made.json["results"].as_array().unwrap().iter().map(|r| r["job_id"].as_str().unwrap().into()).collect(),
+        _ => made.json["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["job_id"].as_str().unwrap().into())
+            .collect(),
     }
 }
 
@@ -54,7 +59,10 @@ async fn starting_one_job_and_starting_several() {
     let gateway = Gateway::fresh().await;
     let client = gateway.client();
     let one = client.tool("generate_image", json!({"prompt": "Hello, World! -- a cat?"})).await.ok();
-    begins_with(&one, "success:bool job_id:uuid status:text message:text prompt:text model:text estimated_time_seconds:int");
+    begins_with(
+        &one,
+        "success:bool job_id:uuid status:text message:text prompt:text model:text estimated_time_seconds:int",
+    );
     assert_eq!((one.str("status"), one.str("prompt")), ("pending".into(), "Hello, World! -- a cat?".into()));
     no_error_key(&one);
 
@@ -106,11 +114,15 @@ async fn a_wait_for_one_job_and_for_several() {
 
     let one_of_a_list = client.tool("wait_for_completion", json!({"job_ids": [jobs[0]]})).await.ok();
     begins_with(&one_of_a_list, "success:bool count:int results:list");
-    let both = client.tool("wait_for_completion", json!({"job_id": jobs[1], "job_ids": [jobs[0]]})).await.ok();
+    let both =
+        client.tool("wait_for_completion", json!({"job_id": jobs[1], "job_ids": [jobs[0]]})).await.ok();
     begins_with(&both, "success:bool status:text image_url:text");
     assert_eq!(both.str("job_id"), jobs[1], "job_id wins");
     no_error_key(&both);
-    assert!(both.content.iter().all(|block| block["type"] != "image"), "a caller as plain as curl gets text and links");
+    assert!(
+        both.content.iter().all(|block| block["type"] != "image"),
+        "a caller as plain as curl gets text and links"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +134,8 @@ async fn one_call_that_makes_and_waits() {
     let two = client.tool("generate_image_and_wait", json!({"prompt": "a fox", "count": 2})).await.ok();
     begins_with(&two, "success:bool count:int results:list");
     assert_eq!(two.json["count"], 2);
-    let hashes: Vec<&Value> = two.json["results"].as_array().unwrap().iter().map(|r| &r["images"][0]["sha256"]).collect();
+    let hashes: Vec<&Value> =
+        two.json["results"].as_array().unwrap().iter().map(|r| &r["images"][0]["sha256"]).collect();
     assert_ne!(hashes[0], hashes[1], "two images of one call differ");
     no_error_key(&two);
 }
@@ -145,7 +158,10 @@ async fn the_gallery_and_the_jobs_page_in_a_stable_order() {
         (&first.json["total_count"], &first.json["returned_count"], &first.json["has_more"]),
         (&json!(5), &json!(2), &json!(true))
     );
-    has(&first.json["generations"][0], "id:uuid job_id:uuid image_url:text prompt:text model:text created_at:time");
+    has(
+        &first.json["generations"][0],
+        "id:uuid job_id:uuid image_url:text prompt:text model:text created_at:time",
+    );
 
     let list = page("list_jobs", 2, 4).await;
     begins_with(
@@ -181,7 +197,10 @@ async fn an_image_comes_inside_the_answer_when_asked_for() {
     let block = whole.content.iter().find(|block| block["type"] == "image").expect("an image block");
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(block["data"].as_str().unwrap()).unwrap();
-    assert_eq!((bytes.len() as u64, &block["mimeType"]), (image["size_bytes"].as_u64().unwrap(), &json!("image/png")));
+    assert_eq!(
+        (bytes.len() as u64, &block["mimeType"]),
+        (image["size_bytes"].as_u64().unwrap(), &json!("image/png"))
+    );
     let link = client.tool("get_image_data", json!({"image_id": image["uri"], "return": "link"})).await.ok();
     assert!(link.content.iter().all(|block| block["type"] != "image"), "by its uri too, and only the link");
 }
@@ -222,5 +241,8 @@ async fn failed_jobs_are_told_one_by_one() {
     assert_eq!(both.keys[..4], ["success", "error", "failed", "completed"]);
     has(&both.json["failed"][0], "job_id:uuid error:text");
     assert_eq!(both.json["completed"], json!([]));
-    assert!(!both.json.to_string().to_lowercase().contains("generate again"), "no error invites to pay again");
+    assert!(
+        !both.json.to_string().to_lowercase().contains("generate again"),
+        "no error invites to pay again"
+    );
 }

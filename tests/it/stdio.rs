@@ -33,7 +33,9 @@ async fn a_picture_is_left_on_disk_and_a_readable_copy_where_asked() {
     let host = host(&home, &["--save-dir", folder.to_str().unwrap()]).await;
     assert_eq!(host.list_all_tools().await.unwrap().len(), 10);
 
-    let made = call(&host, "generate_image_and_wait", json!({"prompt": "a hero image", "file_prefix": "hero"})).await;
+    let made =
+        call(&host, "generate_image_and_wait", json!({"prompt": "a hero image", "file_prefix": "hero"}))
+            .await;
     let image = &made["images"][0];
     let path = image["local_path"].as_str().expect("a caller on this machine gets the path");
     let bytes = std::fs::read(path).expect("the stored file is there");

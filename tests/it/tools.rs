@@ -19,7 +19,11 @@ async fn json_rpc_has_its_usual_answers() {
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, 200, None),
         (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, 202, None),
         (r#"{"jsonrpc":"2.0","id":1,"method":"no/such"}"#, 200, Some(-32601)),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"no_such_tool"}}"#, 200, Some(-32602)),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"no_such_tool"}}"#,
+            200,
+            Some(-32602),
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#, 200, Some(-32602)),
         (r#"{"jsonrpc":"2.0","id":1,"method":"#, 400, Some(-32700)),
         (r#"not json"#, 400, Some(-32700)),
@@ -73,7 +77,10 @@ async fn the_list_of_tools_tells_an_assistant_all_it_needs() {
     let models = schema["properties"]["model"]["enum"].as_array().unwrap();
     assert!(models.contains(&json!("placeholder")), "what is on is offered: {models:?}");
     assert!(!models.contains(&json!("gpt-image")), "what is off is not: {models:?}");
-    assert_eq!((&schema["properties"]["count"]["minimum"], &schema["properties"]["count"]["maximum"]), (&json!(1), &json!(20)));
+    assert_eq!(
+        (&schema["properties"]["count"]["minimum"], &schema["properties"]["count"]["maximum"]),
+        (&json!(1), &json!(20))
+    );
 }
 
 /// Every argument that is refused is named in a sentence, and nothing is started.
@@ -110,7 +117,10 @@ async fn a_bad_argument_is_named_in_a_sentence() {
         let result = client.tool(tool, arguments.clone()).await;
         assert!(result.is_error, "{tool} {arguments}: {}", result.json);
         let code = result.str("code");
-        assert!(matches!(code.as_str(), "invalid_request" | "unsupported_parameter"), "{tool} {arguments}: {code}");
+        assert!(
+            matches!(code.as_str(), "invalid_request" | "unsupported_parameter"),
+            "{tool} {arguments}: {code}"
+        );
         assert_eq!(result.json["field"], field, "{tool} {arguments}: {}", result.json);
         assert!(result.str("error").contains(field), "the sentence names it: {}", result.json);
     }
@@ -123,7 +133,8 @@ async fn a_prompt_of_a_megabyte_is_refused_with_a_sentence() {
     let gateway = Gateway::fresh().await;
     let client = gateway.client();
     for tool in ["generate_image", "generate_image_and_wait", "estimate_price"] {
-        let result = client.tool(tool, json!({"prompt": "fox ".repeat(250_000)})).await.failed("invalid_request");
+        let result =
+            client.tool(tool, json!({"prompt": "fox ".repeat(250_000)})).await.failed("invalid_request");
         assert_eq!(result.json["field"], "prompt");
         assert!(result.str("error").contains("32"), "it says how long a prompt may be: {}", result.json);
         assert!(result.json.to_string().len() < 2_000, "and does not send it back");
@@ -134,20 +145,29 @@ async fn a_prompt_of_a_megabyte_is_refused_with_a_sentence() {
 async fn unknown_arguments_are_ignored_and_named() {
     let gateway = Gateway::fresh().await;
     let client = gateway.client();
-    let result = client.tool("generate_image", json!({"prompt": "a fox", "modell": "x", "negative_prompt": null})).await.ok();
+    let result = client
+        .tool("generate_image", json!({"prompt": "a fox", "modell": "x", "negative_prompt": null}))
+        .await
+        .ok();
     let adjustments = result.json["adjustments"].as_array().expect("the stranger is named").clone();
     assert_eq!(adjustments.len(), 1, "null is as if it were not there: {adjustments:?}");
-    assert!(adjustments[0]["field"] == "modell" && adjustments[0].to_string().contains("model"), "{adjustments:?}");
+    assert!(
+        adjustments[0]["field"] == "modell" && adjustments[0].to_string().contains("model"),
+        "{adjustments:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_model_without_credentials_says_what_is_on() {
     let gateway = Gateway::fresh().await;
     let client = gateway.client();
-    let off: ToolResult = client.tool("generate_image", json!({"prompt": "a fox", "model": "gpt-image"})).await;
+    let off: ToolResult =
+        client.tool("generate_image", json!({"prompt": "a fox", "model": "gpt-image"})).await;
     assert!(off.is_error && off.str("error").contains("gpt-image"), "{}", off.json);
     let models = client.tool("list_models", json!({"explain": true})).await.ok().json;
-    let model = |name: &str| models["models"].as_array().unwrap().iter().find(|m| m["name"] == name).cloned().unwrap();
+    let model = |name: &str| {
+        models["models"].as_array().unwrap().iter().find(|m| m["name"] == name).cloned().unwrap()
+    };
     let placeholder = model("placeholder");
     assert_eq!((&placeholder["on"], &placeholder["default"]), (&json!(true), &json!(true)));
     let gpt = model("gpt-image");
@@ -161,9 +181,15 @@ async fn a_price_is_told_without_buying() {
     let gateway = Gateway::start(config().openai(&upstream)).await;
     let client = gateway.client();
     let price = client.tool("estimate_price", json!({"count": 3, "quality": "low"})).await.ok().json;
-    assert_eq!((&price["outcome"], &price["count"], &price["target"]), (&json!("accepted"), &json!(3), &json!("openai/gpt-image-2.5-flare")));
+    assert_eq!(
+        (&price["outcome"], &price["count"], &price["target"]),
+        (&json!("accepted"), &json!(3), &json!("openai/gpt-image-2.5-flare"))
+    );
     assert!(price["price"]["amount_micros"].as_i64().is_some_and(|micros| micros > 0), "{price}");
-    assert!(price["highest"]["amount_micros"].as_i64() >= price["price"]["amount_micros"].as_i64(), "{price}");
+    assert!(
+        price["highest"]["amount_micros"].as_i64() >= price["price"]["amount_micros"].as_i64(),
+        "{price}"
+    );
     let refused = client.tool("estimate_price", json!({"size": "1x1"})).await.ok().json;
     assert_eq!(refused["outcome"], "refused", "{refused}");
     assert!(upstream.requests().is_empty(), "the vendor hears nothing of it");

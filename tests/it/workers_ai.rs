@@ -23,7 +23,8 @@ async fn base64_in_json_and_raw_bytes_both_become_the_picture() {
     .into_iter()
     .enumerate()
     {
-        let made = client.tool("generate_image_and_wait", json!({"prompt": "a fox", "model": model})).await.ok();
+        let made =
+            client.tool("generate_image_and_wait", json!({"prompt": "a fox", "model": model})).await.ok();
         assert_eq!(made.str("model"), model, "the public name");
         assert_eq!(client.get(&made.str("image_url")).await.bytes().await.unwrap(), vendor::PNG);
         let sent = upstream.requests();
@@ -40,9 +41,11 @@ async fn twenty_images_are_twenty_calls_at_once() {
     assert_eq!(upstream.in_flight(), 20, "so all take as long as one");
     upstream.release();
     let jobs = asked.json["job_ids"].clone();
-    let done = client.tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await.ok();
+    let done =
+        client.tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await.ok();
     assert_eq!(done.json["count"], 20);
-    let order: Vec<_> = done.json["results"].as_array().unwrap().iter().map(|r| r["job_id"].clone()).collect();
+    let order: Vec<_> =
+        done.json["results"].as_array().unwrap().iter().map(|r| r["job_id"].clone()).collect();
     assert_eq!(json!(order), jobs, "in the order asked");
     assert_eq!(upstream.submissions(), 20);
 }
@@ -51,7 +54,8 @@ async fn twenty_images_are_twenty_calls_at_once() {
 async fn a_concurrency_limit_delays_and_never_refuses() {
     let upstream = FakeUpstream::start().await;
     upstream.default(vendor::workers_picture());
-    let gateway = Gateway::start(config().workers_ai(&upstream).set("providers.workers-ai.concurrency", 3)).await;
+    let gateway =
+        Gateway::start(config().workers_ai(&upstream).set("providers.workers-ai.concurrency", 3)).await;
     let client = gateway.client();
     upstream.hold();
     let asked = client.tool("generate_image", json!({"prompt": "a fox", "count": 10})).await.ok();
@@ -60,7 +64,8 @@ async fn a_concurrency_limit_delays_and_never_refuses() {
     assert_eq!(listed["total_count"], 7, "the others wait");
     upstream.release();
     let jobs = asked.json["job_ids"].clone();
-    let done = client.tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await.ok();
+    let done =
+        client.tool("wait_for_completion", json!({"job_ids": jobs, "max_wait_seconds": 40})).await.ok();
     assert_eq!((&done.json["count"], upstream.submissions()), (&json!(10), 10));
     assert_eq!(upstream.most_in_flight(), 3, "never more than configured");
 }

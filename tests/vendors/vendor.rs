@@ -83,12 +83,7 @@ impl Provider for Vendor {
         }
     }
 
-    async fn poll(
-        &self,
-        cx: &Context,
-        _: &ImageRequest,
-        ticket: &Ticket,
-    ) -> Result<Progress, ProviderError> {
+    async fn poll(&self, cx: &Context, _: &ImageRequest, ticket: &Ticket) -> Result<Progress, ProviderError> {
         let path = format!("tickets/{}", ticket.0.as_str().unwrap_or_default());
         let answer = cx.http.send(Request::get(join_url(&self.base_url, &path))).await?;
         match answer.status.as_u16() {

@@ -37,7 +37,8 @@ impl Config {
 
     /// A public model; its targets in order.
     pub fn model(self, name: &str, targets: &[&str]) -> Config {
-        self.set(&format!("models.{name}.targets"), json!(targets)).set("routing.default_model", json!([name]))
+        self.set(&format!("models.{name}.targets"), json!(targets))
+            .set("routing.default_model", json!([name]))
     }
 
     pub fn placeholder(self, settings: Value) -> Config {

@@ -37,7 +37,8 @@ impl Home {
             path
         });
         let data = config.data_dir.unwrap_or_else(|| folder.path().join("data"));
-        let program = if config.test_vendors { test_vendors() } else { env!("CARGO_BIN_EXE_image-gateway").into() };
+        let program =
+            if config.test_vendors { test_vendors() } else { env!("CARGO_BIN_EXE_image-gateway").into() };
         Arc::new(Home { folder, data, program, config: config_file })
     }
 
@@ -48,7 +49,11 @@ impl Home {
     /// A command of this gateway: its configuration, its data, no variables but PATH and HOME.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path()).kill_on_drop(true);
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .kill_on_drop(true);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

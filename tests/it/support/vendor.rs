@@ -10,7 +10,8 @@ pub const PNG: &[u8] = include_bytes!("../../../plugins/openai/fixtures/images/f
 /// OpenAI's answer to a generation or an edit: the picture in base64, and its usage (0.0421 USD).
 pub fn openai_picture() -> Behaviour {
     let usage = json!({"input_tokens": 20, "output_tokens": 1400, "total_tokens": 1420});
-    let body = json!({"created": 1_795_000_000, "data": [{"b64_json": STANDARD.encode(PNG)}], "usage": usage});
+    let body =
+        json!({"created": 1_795_000_000, "data": [{"b64_json": STANDARD.encode(PNG)}], "usage": usage});
     Behaviour::json(200, body.to_string())
 }
 
@@ -22,7 +23,8 @@ pub fn openai_error(status: u16, code: &str, message: &str) -> Reply {
 
 /// Workers AI, base64 in its envelope.
 pub fn workers_picture() -> Behaviour {
-    let body = json!({"result": {"image": STANDARD.encode(PNG)}, "success": true, "errors": [], "messages": []});
+    let body =
+        json!({"result": {"image": STANDARD.encode(PNG)}, "success": true, "errors": [], "messages": []});
     Behaviour::json(200, body.to_string())
 }
 
