@@ -1,0 +1,182 @@
+//! The tools by name, in the order they are listed, and what clients are told about each.
+
+use super::schema::{self, InputSchema, Offer};
+use crate::{
+    auth::Scope,
+    mcp::{Inner, call::Call},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    ListModels,
+    EstimatePrice,
+    GenerateImage,
+    GenerateImageAndWait,
+    GetJobStatus,
+    WaitForCompletion,
+    ListGenerations,
+    ListJobs,
+    GetImageData,
+    CancelJob,
+}
+
+/// What calling a tool changes.
+#[derive(PartialEq, Eq)]
+enum Effect {
+    Reads,
+    /// Spends money at a vendor.
+    Makes,
+    Stops,
+}
+
+impl Tool {
+    /// In the order of the list: a tool that only reads and needs no argument comes first, because some clients
+    /// try out the first one.
+    pub const ALL: [Tool; 10] = [
+        Tool::ListModels,
+        Tool::EstimatePrice,
+        Tool::GenerateImage,
+        Tool::GenerateImageAndWait,
+        Tool::GetJobStatus,
+        Tool::WaitForCompletion,
+        Tool::ListGenerations,
+        Tool::ListJobs,
+        Tool::GetImageData,
+        Tool::CancelJob,
+    ];
+
+    pub fn find(name: &str) -> Option<Tool> {
+        Tool::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.about().0
+    }
+
+    pub fn scope(self) -> Scope {
+        match self.about().3 {
+            Effect::Reads => Scope::ImagesRead,
+            Effect::Makes | Effect::Stops => Scope::ImagesWrite,
+        }
+    }
+
+    /// Name, title, description for the model that calls it, effect.
+    const fn about(self) -> (&'static str, &'static str, &'static str, Effect) {
+        match self {
+            Tool::ListModels => (
+                "list_models",
+                "List image models",
+                "The image models you may use: which are on, their sizes, styles, limits and prices.",
+                Effect::Reads,
+            ),
+            Tool::EstimatePrice => (
+                "estimate_price",
+                "Estimate the price",
+                "What a generation would cost and whether it would be accepted. Nothing is generated.",
+                Effect::Reads,
+            ),
+            Tool::GenerateImage => (
+                "generate_image",
+                "Generate images",
+                "Start 1 to 20 images from a prompt and return job ids at once. Then call wait_for_completion with \
+                 them. For a single image prefer generate_image_and_wait.",
+                Effect::Makes,
+            ),
+            Tool::GenerateImageAndWait => (
+                "generate_image_and_wait",
+                "Generate images and wait",
+                "Generate 1 to 20 images from a prompt and return them when they are done. If the answer says it is \
+                 still running, call wait_for_completion with its job id; never generate again for it.",
+                Effect::Makes,
+            ),
+            Tool::GetJobStatus => (
+                "get_job_status",
+                "Get a job's status",
+                "Where one job stands now, without waiting. To wait, use wait_for_completion instead of polling.",
+                Effect::Reads,
+            ),
+            Tool::WaitForCompletion => (
+                "wait_for_completion",
+                "Wait for jobs",
+                "Wait until one job (job_id) or several (job_ids) have ended and return their images. May answer \
+                 that they are still running: then call it again.",
+                Effect::Reads,
+            ),
+            Tool::ListGenerations => (
+                "list_generations",
+                "List finished images",
+                "Finished images, newest first, with their links.",
+                Effect::Reads,
+            ),
+            Tool::ListJobs => (
+                "list_jobs",
+                "List jobs",
+                "Jobs, newest first, also waiting and failed ones. Use it to find a job whose id was lost.",
+                Effect::Reads,
+            ),
+            Tool::GetImageData => (
+                "get_image_data",
+                "Get an image",
+                "A stored image itself, to look at it. Its link is in the answer too.",
+                Effect::Reads,
+            ),
+            Tool::CancelJob => (
+                "cancel_job",
+                "Cancel a job",
+                "Stop a job that has not been sent to its vendor yet. Work that is already paid for is finished and kept.",
+                Effect::Stops,
+            ),
+        }
+    }
+}
+
+/// The result of `tools/list`.
+#[derive(Serialize)]
+pub struct ToolList {
+    tools: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    input_schema: InputSchema,
+    output_schema: Value,
+    annotations: Annotations,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Annotations {
+    read_only_hint: bool,
+    destructive_hint: bool,
+    idempotent_hint: bool,
+    open_world_hint: bool,
+}
+
+/// The tools this caller may use.
+pub fn list(inner: &Inner, call: &Call) -> ToolList {
+    let offer = Offer::new(inner.backend.models(&call.owner()), inner.wait_ceiling(&call.peer, 1));
+    let mine = |tool: &Tool| inner.offers(tool.name()) && call.principal.may(tool.scope());
+    let listed = |tool: Tool| {
+        let (name, title, description, effect) = tool.about();
+        Listed {
+            name,
+            title,
+            description,
+            input_schema: schema::input(tool, &offer),
+            output_schema: schema::output(tool),
+            annotations: Annotations {
+                read_only_hint: effect == Effect::Reads,
+                destructive_hint: effect == Effect::Stops,
+                idempotent_hint: effect != Effect::Makes,
+                open_world_hint: effect == Effect::Makes,
+            },
+        }
+    };
+    ToolList { tools: Tool::ALL.into_iter().filter(mine).map(listed).collect() }
+}

@@ -1,0 +1,242 @@
+//! A call that is running, told as it goes: progress while it runs, signs of life by time, then its answer.
+//!
+//! Reading drives the call: nothing is spawned and nothing queues up. A reader that is slow makes it stand still,
+//! and only the newest progress is kept; a reader that leaves drops it, and the call with it.
+
+use super::frame::{self, Outcome};
+use crate::jobs::Moment;
+use serde::Serialize;
+use serde_json::Value;
+use std::{pin::Pin, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+/// Progress of one call comes at most this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Moments between a job and its reader; more are dropped by the sender.
+pub const MOMENTS: usize = 16;
+
+/// A call that is running.
+pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What a running call comes up with.
+#[derive(Debug)]
+pub enum Told {
+    /// A notification of progress, as JSON.
+    Progress(Vec<u8>),
+    /// Nothing happened for a while; there may be a notification to repeat.
+    Alive(Option<Vec<u8>>),
+    /// The last of all.
+    Answer(Outcome),
+}
+
+/// A running call whose caller wants to hear of progress.
+pub struct Narrated {
+    /// `None` once it has been answered.
+    call: Option<Running>,
+    moments: mpsc::Receiver<Moment>,
+    open: bool,
+    progress: Progress,
+    heartbeat: Duration,
+    next_beat: Instant,
+}
+
+impl Narrated {
+    /// `token`: the caller's progress token.
+    pub fn new(
+        call: Running,
+        moments: mpsc::Receiver<Moment>,
+        token: Value,
+        heartbeat: Duration,
+    ) -> Narrated {
+        let now = Instant::now();
+        Narrated {
+            call: Some(call),
+            moments,
+            open: true,
+            progress: Progress { token, last: 0.0, told: String::new(), waiting: None, not_before: now },
+            heartbeat,
+            next_beat: now + heartbeat,
+        }
+    }
+
+    /// What comes next; `None` after the answer. May be dropped and called again.
+    pub async fn next(&mut self) -> Option<Told> {
+        loop {
+            let call = self.call.as_mut()?;
+            tokio::select! {
+                biased;
+                outcome = call => {
+                    self.call = None;
+                    return Some(Told::Answer(outcome));
+                }
+                moment = self.moments.recv(), if self.open => match moment {
+                    Some(moment) => self.progress.waiting = Some(moment),
+                    None => self.open = false,
+                },
+                () = sleep_until(self.progress.not_before), if self.progress.waiting.is_some() => {
+                    if let Some(told) = self.progress.tell() {
+                        self.next_beat = Instant::now() + self.heartbeat;
+                        return Some(Told::Progress(told));
+                    }
+                }
+                () = sleep_until(self.next_beat) => {
+                    self.next_beat = Instant::now() + self.heartbeat;
+                    return Some(Told::Alive(self.progress.repeat()));
+                }
+            }
+        }
+    }
+}
+
+/// Turns moments into notifications whose numbers strictly rise.
+struct Progress {
+    token: Value,
+    /// Percent told last; 0 before the first.
+    last: f64,
+    told: String,
+    /// The newest moment that has not been told.
+    waiting: Option<Moment>,
+    not_before: Instant,
+}
+
+/// Percent of the whole, so that one total fits every call.
+const TOTAL: f64 = 100.0;
+/// Below this much left, nothing more is told: the answer is next.
+const LEAST_LEFT: f64 = 0.001;
+
+impl Progress {
+    fn tell(&mut self) -> Option<Vec<u8>> {
+        let moment = self.waiting.take()?;
+        self.notify(moment.share * TOTAL, moment.message)
+    }
+
+    /// The last message again, a little further on: a sign of life that clients' timers look for.
+    fn repeat(&mut self) -> Option<Vec<u8>> {
+        if Instant::now() < self.not_before {
+            return None;
+        }
+        let (share, message) =
+            self.waiting.take().map_or_else(|| (0.0, self.told.clone()), |m| (m.share, m.message));
+        self.notify(share * TOTAL, message)
+    }
+
+    fn notify(&mut self, percent: f64, message: String) -> Option<Vec<u8>> {
+        let left = TOTAL - self.last;
+        if left < LEAST_LEFT {
+            return None;
+        }
+        // A hundredth of what is left never reaches the end, however often it is added.
+        let least = self.last + left * 0.01;
+        let percent = if percent.is_finite() { percent.clamp(least, TOTAL) } else { least };
+        self.last = percent;
+        self.told = message;
+        self.not_before = Instant::now() + PROGRESS_EVERY;
+        Some(notification(&self.token, percent, &self.told))
+    }
+}
+
+fn notification(token: &Value, percent: f64, message: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params<'a> {
+        progress_token: &'a Value,
+        progress: f64,
+        total: f64,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        message: &'a str,
+    }
+    frame::notification(
+        "notifications/progress",
+        Params { progress_token: token, progress: percent, total: TOTAL, message },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use serde_json::json;
+    use tokio::sync::oneshot;
+
+    fn moment(share: f64, message: &str) -> Moment {
+        Moment { finished: 0, total: 1, message: message.into(), share }
+    }
+    struct Scene {
+        told: Narrated,
+        moments: mpsc::Sender<Moment>,
+        finish: oneshot::Sender<()>,
+    }
+    fn scene() -> Scene {
+        let (moments, receiver) = mpsc::channel(MOMENTS);
+        let (finish, finished) = oneshot::channel();
+        let call = Box::pin(async move {
+            let _ = finished.await;
+            Outcome { status: StatusCode::OK, headers: Vec::new(), json: b"{}".to_vec() }
+        });
+        Scene { told: Narrated::new(call, receiver, json!("t"), Duration::from_secs(15)), moments, finish }
+    }
+    impl Scene {
+        /// The parameters of the next notification.
+        async fn progress(&mut self) -> Value {
+            match self.told.next().await {
+                Some(Told::Progress(json)) => {
+                    serde_json::from_slice::<Value>(&json).unwrap()["params"].clone()
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    fn percent(params: &Value) -> f64 {
+        params["progress"].as_f64().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_rises_strictly_and_comes_once_a_second_at_most() {
+        let mut scene = scene();
+        let start = Instant::now();
+        scene.moments.try_send(moment(0.3, "drawing")).unwrap();
+        let first = scene.progress().await;
+        assert_eq!(first["progressToken"], "t");
+        scene.moments.try_send(moment(0.1, "back")).unwrap();
+        let second = scene.progress().await;
+        assert!(start.elapsed() >= PROGRESS_EVERY, "held back to one a second");
+        assert!(percent(&second) > percent(&first), "a share that falls is told as a rise");
+        scene.moments.try_send(moment(1.0, "stored")).unwrap();
+        assert_eq!(percent(&scene.progress().await), 100.0);
+        scene.moments.try_send(moment(1.0, "again")).unwrap();
+        scene.finish.send(()).unwrap();
+        assert!(
+            matches!(scene.told.next().await, Some(Told::Answer(_))),
+            "nothing between the end and the answer"
+        );
+        assert!(scene.told.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_call_shows_signs_of_life_by_time() {
+        let mut scene = scene();
+        let start = Instant::now();
+        let mut last = 0.0;
+        for beat in 1..=1_000_u32 {
+            let Some(Told::Alive(json)) = scene.told.next().await else { panic!("beat {beat}") };
+            assert_eq!(start.elapsed(), Duration::from_secs(15) * beat);
+            if let Some(json) = json {
+                let params = serde_json::from_slice::<Value>(&json).unwrap()["params"].clone();
+                assert!(percent(&params) > last && percent(&params) < TOTAL, "beat {beat}");
+                last = percent(&params);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_that_nobody_read_gives_way_to_the_newest() {
+        let mut scene = scene();
+        for n in 1..=9 {
+            scene.moments.try_send(moment(f64::from(n) / 10.0, &format!("step {n}"))).unwrap();
+        }
+        assert_eq!(scene.progress().await["message"], "step 9");
+    }
+}
