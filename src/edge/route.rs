@@ -1,7 +1,6 @@
 //! Which path leads where.
 
-use super::faces::Endpoint;
-use crate::mcp::Paths;
+use crate::mcp::{Endpoint, Paths};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -18,7 +17,8 @@ pub enum Route<'a> {
 pub fn route<'a>(path: &'a str, paths: &Paths) -> Route<'a> {
     match path {
         _ if Some(path) == paths.jobs.as_deref() => Route::Mcp(Endpoint::Jobs),
-        _ if Some(path) == paths.sse.as_deref() => Route::Mcp(Endpoint::Sse),
+        // Old configurations POST their calls here.
+        _ if Some(path) == paths.sse.as_deref() => Route::Mcp(Endpoint::Jobs),
         "/" => Route::Home,
         "/health" => Route::Health,
         "/livez" => Route::Live,
@@ -56,6 +56,7 @@ mod tests {
     fn paths_lead_where_the_configuration_says() {
         let paths = Paths { sse: None, ..Paths::default() };
         assert_eq!(route("/mcp", &paths), Route::Mcp(Endpoint::Jobs));
+        assert_eq!(route("/sse", &Paths::default()), Route::Mcp(Endpoint::Jobs));
         assert_eq!(route("/sse", &paths), Route::Nothing, "a path that is off does not exist");
         assert_eq!(route("/images/a/b.png", &paths), Route::Image("a/b.png"));
         for nothing in ["/images/", "/images", "/mcp/", "/metrics", "/admin", "//mcp", "/MCP", "*", ""] {

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     auth::{self, FileKey, Keys, Secrets},
     limits::{self, Rates},
-    mcp::Paths,
+    mcp::{Endpoint, Paths},
     telemetry::ManualClock,
 };
 use arc_swap::ArcSwap;
