@@ -4,7 +4,7 @@ use super::{
     RequestLimits,
     answer::{Answer, Body, Face, Refusal, dress},
     body,
-    faces::Faces,
+    faces::{Endpoint, Faces},
     head,
     origin::{self, Doors, Visitor},
     pages::Pages,
@@ -16,7 +16,6 @@ use super::{
 use crate::{
     auth::{AuthError, Principal},
     limits::RateDecision,
-    mcp::Endpoint,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};

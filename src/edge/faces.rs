@@ -4,7 +4,7 @@ use super::answer::Answer;
 use crate::{
     auth::{Keys, Principal},
     limits::Rates,
-    mcp::{Endpoint, Paths},
+    mcp::Paths,
     telemetry::SharedClock,
 };
 use arc_swap::ArcSwap;
@@ -12,6 +12,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use std::sync::Arc;
+
+/// Which door of the MCP face a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    Jobs,
+    Sse,
+}
 
 /// The MCP face. The future is dropped when the client leaves.
 #[async_trait]

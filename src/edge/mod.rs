@@ -1,7 +1,6 @@
 //! The front: sockets, HTTP, and what stands before the MCP face. Only this module and `app` see pingora types.
 //! It authenticates and limits; what a call means is `mcp`'s, what an image is `images`'.
 
-mod adapters;
 mod answer;
 mod body;
 pub mod clients;
@@ -23,6 +22,6 @@ mod write;
 mod tests;
 
 pub use answer::{Answer, Body, Chunks};
-pub use faces::{Faces, ImageHandler, McpHandler, Standing, Standings, ToolCard};
+pub use faces::{Endpoint, Faces, ImageHandler, McpHandler, Standing, Standings, ToolCard};
 pub use serve::{BindError, Bound, bind};
 pub use settings::{RequestLimits, Settings, Tls};

@@ -1,6 +1,7 @@
 //! Which path leads where.
 
-use crate::mcp::{Endpoint, Paths};
+use super::faces::Endpoint;
+use crate::mcp::Paths;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -17,8 +18,7 @@ pub enum Route<'a> {
 pub fn route<'a>(path: &'a str, paths: &Paths) -> Route<'a> {
     match path {
         _ if Some(path) == paths.jobs.as_deref() => Route::Mcp(Endpoint::Jobs),
-        // Old configurations POST their calls here.
-        _ if Some(path) == paths.sse.as_deref() => Route::Mcp(Endpoint::Jobs),
+        _ if Some(path) == paths.sse.as_deref() => Route::Mcp(Endpoint::Sse),
         "/" => Route::Home,
         "/health" => Route::Health,
         "/livez" => Route::Live,
@@ -56,7 +56,6 @@ mod tests {
     fn paths_lead_where_the_configuration_says() {
         let paths = Paths { sse: None, ..Paths::default() };
         assert_eq!(route("/mcp", &paths), Route::Mcp(Endpoint::Jobs));
-        assert_eq!(route("/sse", &Paths::default()), Route::Mcp(Endpoint::Jobs));
         assert_eq!(route("/sse", &paths), Route::Nothing, "a path that is off does not exist");
         assert_eq!(route("/images/a/b.png", &paths), Route::Image("a/b.png"));
         for nothing in ["/images/", "/images", "/mcp/", "/metrics", "/admin", "//mcp", "/MCP", "*", ""] {

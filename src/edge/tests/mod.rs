@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     auth::{self, FileKey, Keys, Secrets},
     limits::{self, Rates},
-    mcp::{Endpoint, Paths},
+    mcp::Paths,
     telemetry::ManualClock,
 };
 use arc_swap::ArcSwap;

@@ -28,9 +28,9 @@ async fn an_unsafe_request_id_is_replaced() {
 }
 
 #[tokio::test]
-async fn sse_is_an_alias_and_other_methods_are_for_mcp_to_refuse() {
+async fn sse_is_another_door_and_other_methods_are_for_mcp_to_refuse() {
     let rig = start().await;
-    assert_eq!(rig.ask(&post("/sse", "", "")).await.body, "POST Jobs default/ci 0 bytes");
+    assert_eq!(rig.ask(&post("/sse", "", "")).await.body, "POST Sse default/ci 0 bytes");
     let get = format!("GET /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: bearer {KEY}\r\n\r\n");
     assert_eq!(rig.ask(&get).await.body, "GET Jobs default/ci 0 bytes");
 }
