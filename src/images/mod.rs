@@ -1,6 +1,7 @@
 //! Stored images: verified, named, written once, handed out. Only this module touches storage; it fetches
 //! nothing (`outbound` does) and holds no rows (`store` does, and answers through [`ImageRows`]).
 
+mod copy;
 mod link;
 mod name;
 mod preview;

@@ -339,7 +339,6 @@ impl Run<'_> {
             (currency.len() == 3)
                 .then(|| plugin_api::value::Money::micros(target.price.unwrap_or(0), currency))
         };
-        // A price that the configuration states goes before the vendor's usage.
         reported.or_else(estimated)
     }
 

@@ -38,6 +38,7 @@ use held::Held;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -70,6 +71,8 @@ pub struct Parts {
     /// Where callers' reference URLs may point, and how large what they name may be.
     pub references: Guard,
     pub max_image: u64,
+    /// Where readable copies of finished images go.
+    pub save_dir: Option<PathBuf>,
     pub clock: SharedClock,
 }
 
@@ -86,6 +89,7 @@ struct Inner {
     clients: Clients,
     reference_guard: Guard,
     max_image: u64,
+    save_dir: Option<PathBuf>,
     clock: SharedClock,
     /// This process, in the leases of its jobs.
     owner: String,
@@ -98,6 +102,8 @@ struct Inner {
     /// There may be work to claim.
     wake: Notify,
     stopping: AtomicBool,
+    /// Everything that ran has ended: whoever still waits hears what there is.
+    stopped: AtomicBool,
     tasks: TaskTracker,
     loops: Loops,
 }
@@ -133,6 +139,8 @@ impl Jobs {
             clients: parts.clients,
             reference_guard: parts.references,
             max_image: parts.max_image,
+            save_dir: parts.save_dir,
+            stopped: AtomicBool::new(false),
             clock: parts.clock,
             owner: Uuid::new_v4().to_string(),
             mine: Mutex::default(),
@@ -160,7 +168,11 @@ impl Jobs {
     /// # Cancellation
     /// Dropped before it returns, the jobs may or may not be there; an idempotency key tells.
     pub async fn generate(&self, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError> {
-        self.0.generate(owner, generation).await
+        let (inner, owner) = (self.0.clone(), owner.clone());
+        // In a task of its own: a client that leaves between the commit and the start must not leave a claimed job
+        // that nobody runs.
+        let accepting = tokio::spawn(async move { inner.generate(&owner, generation).await });
+        accepting.await.unwrap_or_else(|gone| Err(StoreError(format!("the submit broke off: {gone}")).into()))
     }
 
     /// One job of the team; somebody else's is `None`, as one that does not exist.

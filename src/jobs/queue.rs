@@ -141,7 +141,8 @@ impl Inner {
                 continue;
             }
             let sent = Instant::now();
-            match self.store.heartbeat(&self.owner, self.lease_us()).await {
+            let ids = before.iter().map(|(id, _)| *id).collect();
+            match self.store.heartbeat(&self.owner, self.lease_us(), ids).await {
                 Ok(holds) => self.learn(&before, &holds, sent),
                 Err(error) => tracing::warn!(%error, "heartbeat failed"),
             }
@@ -257,6 +258,8 @@ impl Inner {
                 "the grace is over; what still runs is resumed at the next start"
             );
         }
+        self.stopped.store(true, Ordering::Release);
+        self.waiters.all_changed();
         self.loops.close();
         if let Err(error) = self.store.release_leases(&self.owner).await {
             tracing::warn!(%error, "leases could not be released; they run out by themselves");

@@ -2,7 +2,10 @@
 
 use super::{Cancelled, Inner, JobView, Moment};
 use crate::store::{Phase, State, StoreError};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -37,7 +40,8 @@ impl Inner {
         loop {
             let views = self.views(team, ids).await?;
             let moment = moment(&views);
-            if views.iter().all(|v| v.job.state.is_final()) || Instant::now() >= until {
+            let over = self.stopped.load(Ordering::Acquire) || Instant::now() >= until;
+            if over || views.iter().all(|v| v.job.state.is_final()) {
                 return Ok(views);
             }
             if let Some(moments) = &moments

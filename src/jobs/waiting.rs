@@ -42,6 +42,10 @@ impl Waiters {
         }
     }
 
+    pub fn all_changed(&self) {
+        self.map.lock().values().flat_map(|w| &w.waiters).for_each(|n| n.notify_one());
+    }
+
     pub fn ids(&self) -> Vec<Uuid> {
         self.map.lock().keys().copied().collect()
     }
