@@ -11,6 +11,8 @@ mod errors;
 mod http;
 mod settings;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod wire;
 
