@@ -3,9 +3,10 @@
 use super::*;
 use crate::{
     jobs::{Code, Refused},
-    mcp::{ClientRule, Return},
+    mcp::{ClientRule, ResultSettings, Return},
     store::State,
 };
+use plugin_api::value::ByteSize;
 use std::collections::HashMap;
 
 /// Keys in the order they are written.
@@ -346,6 +347,20 @@ async fn an_image_comes_as_asked_and_within_its_cap() {
     let none = wait("preview").await;
     assert_eq!(kinds(&none), ["text", "resource_link"]);
     assert!(object(&none)["adjustments"].to_string().contains("no small copy"));
+}
+
+#[tokio::test]
+async fn copies_stop_when_an_answer_is_full() {
+    let result = ResultSettings { default: Return::Full, inline_max: ByteSize::mib(1), preview_edge: 64 };
+    let scene = Scene::with(
+        Settings { result, full_max: ByteSize::kib(600), ..Settings::default() },
+        ServerInfo::default(),
+    );
+    let jobs: Vec<_> = (0..4).map(|_| scene.fake.job(State::Completed)).collect();
+    let result = scene.tool(Peer::Old, "wait_for_completion", json!({"job_ids": jobs})).await;
+    assert_eq!(kinds(&result), ["text", "image", "image"], "two of 300,000 bytes fit");
+    let told = object(&result)["adjustments"].to_string();
+    assert!(told.contains("the answer is full"), "{told}");
 }
 
 #[tokio::test]
