@@ -2,6 +2,7 @@
 
 mod fake;
 mod http;
+mod library;
 mod shapes;
 mod stdio;
 mod validate;
