@@ -5,6 +5,7 @@
 //! left of HTTP here are plain [`http`](::http) types.
 
 mod backend;
+mod batch;
 mod call;
 mod dispatch;
 mod errors;

@@ -77,6 +77,19 @@ async fn bad_lines_are_answered_and_the_next_one_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_is_for_processes_of_one_version() {
+    let mut process = process();
+    let batch = json!([{"jsonrpc": "2.0", "id": 1, "method": "ping"}, {"jsonrpc": "2.0", "id": 2, "method": "nonsense"}]);
+    process.write(&batch.to_string()).await;
+    assert_eq!(process.read().await["error"]["code"], -32600);
+    process.send(0, "initialize", json!({"protocolVersion": "2025-03-26"})).await;
+    process.read().await;
+    process.write(&batch.to_string()).await;
+    let answers = process.read().await;
+    assert_eq!((&answers[0]["result"], &answers[1]["error"]["code"]), (&json!({}), &json!(-32601)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_run_beside_each_other() {
     let mut process = process();
     process.initialize().await;
