@@ -1,9 +1,31 @@
+//! Stored images: verified, named, written once, handed out. Only this module touches storage; it fetches
+//! nothing (`outbound` does) and holds no rows (`store` does, and answers through [`ImageRows`]).
+
+mod copy;
+mod link;
+mod name;
+mod preview;
+mod range;
+mod serve;
 mod settings;
+mod storage;
+mod structure;
+mod verify;
+
+pub use link::{Link, LinkBase, LinkKeys};
+pub use serve::ImageBody;
 pub use settings::{Delivery, Settings, Thumbnail, ThumbnailFormat};
 
-use crate::store::{Image, StoreError};
+use crate::{
+    store::{Image, StoreError},
+    telemetry::SharedClock,
+};
+use async_trait::async_trait;
 use bytes::Bytes;
-use plugin_api::Mime;
+use plugin_api::{Blob, Mime, Sniffed};
+use std::{path::Path, sync::Arc};
+use storage::Storage;
+use uuid::Uuid;
 
 /// Storing or reading an image failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,38 +41,197 @@ pub enum ImageError {
     Store(#[from] StoreError),
 }
 
-/// A link to an image, and when it ends (microseconds UTC; `None`: never).
+/// Where the rows of images are looked up when a link is followed.
+#[async_trait]
+pub trait ImageRows: Send + Sync + 'static {
+    async fn image(&self, id: Uuid) -> Result<Option<Image>, StoreError>;
+}
+
+/// What an image belongs to; its object key is made of this and of its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep<'a> {
+    pub job_id: Uuid,
+    /// 0, 1, ... within the job.
+    pub position: u32,
+    pub team: &'a str,
+    /// When the job was made, so that a repeat finds the same key.
+    pub created_us: i64,
+}
+
+/// What was stored, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    pub url: String,
-    pub expires_us: Option<i64>,
+pub struct Kept {
+    pub object_key: String,
+    /// Sniffed.
+    pub mime: Mime,
+    pub width: u32,
+    pub height: u32,
+    pub bytes: u64,
+    /// Hexadecimal.
+    pub sha256: String,
 }
 
 /// Stored images: verified, named, written once, handed out.
-pub struct Images {}
+pub struct Images {
+    settings: Settings,
+    storage: Storage,
+    links: link::Links,
+    workshop: preview::Workshop,
+    rows: Arc<dyn ImageRows>,
+    clock: SharedClock,
+}
 
-#[allow(unused_variables, clippy::unused_async, clippy::todo)]
 impl Images {
-    /// The stored bytes, exactly as the vendor sent them.
-    pub async fn full(&self, image: &Image) -> Result<Bytes, ImageError> {
-        todo!()
+    /// Opens the storage that the settings name; a local folder is created, and what broken writes left in it
+    /// more than an hour ago is removed.
+    ///
+    /// # Errors
+    /// The settings do not fit together, or the folder cannot be used.
+    pub fn open(
+        settings: Settings,
+        data_dir: &Path,
+        keys: &LinkKeys,
+        base: LinkBase,
+        rows: Arc<dyn ImageRows>,
+        clock: SharedClock,
+    ) -> Result<Images, ImageError> {
+        let storage = Storage::open(&settings, data_dir)?;
+        let links = link::Links::new(&settings, keys, base)?;
+        Ok(Images { storage, links, workshop: preview::Workshop::new(), rows, clock, settings })
     }
+
+    /// Whether these bytes would be stored: type, caps and structure, all without decoding a pixel.
+    ///
+    /// # Errors
+    /// `Unacceptable` with the reason; `Storage` when the bytes cannot be read.
+    pub async fn check(&self, blob: &Blob) -> Result<Sniffed, ImageError> {
+        Ok(self.verify(blob).await?.sniffed)
+    }
+
+    /// Stores the vendor's bytes exactly as they came. They are on disk when this returns, and a repeat with the
+    /// same arguments changes nothing.
+    ///
+    /// # Errors
+    /// `Unacceptable` with the reason; `Storage` when storage or the spool fails (worth a retry).
+    pub async fn keep(&self, what: Keep<'_>, blob: &Blob) -> Result<Kept, ImageError> {
+        let verified = self.verify(blob).await?;
+        let object_key = name::object_key(&what, verified.sniffed.mime, &verified.sha256);
+        self.store(object_key, verified, blob).await
+    }
+
+    /// Stores a caller's reference image under the id of its upload.
+    ///
+    /// # Errors
+    /// As [`Images::keep`].
+    pub async fn keep_reference(&self, team: &str, id: Uuid, bytes: Bytes) -> Result<Kept, ImageError> {
+        let blob = Blob::from(bytes);
+        let verified = self.verify(&blob).await?;
+        let object_key = name::upload_key(team, id, verified.sniffed.mime);
+        self.store(object_key, verified, &blob).await
+    }
+
+    async fn store(
+        &self,
+        object_key: String,
+        verified: verify::Verified,
+        blob: &Blob,
+    ) -> Result<Kept, ImageError> {
+        self.storage.put_once(&object_key, blob).await?;
+        let verify::Verified { sniffed: Sniffed { mime, width, height }, sha256, bytes } = verified;
+        Ok(Kept { object_key, mime, width, height, bytes, sha256 })
+    }
+
+    async fn verify(&self, blob: &Blob) -> Result<verify::Verified, ImageError> {
+        let caps = verify::Caps { bytes: self.settings.max_image.0, pixels: self.settings.max_pixels };
+        if blob.len() <= verify::INLINE {
+            return verify::verify(blob, caps);
+        }
+        let blob = blob.clone();
+        let work = tokio::task::spawn_blocking(move || verify::verify(&blob, caps));
+        work.await.map_err(|_| ImageError::Storage("the check of the image broke off".into()))?
+    }
+
+    /// The stored bytes, exactly as the vendor sent them.
+    ///
+    /// # Errors
+    /// `Missing`: no object, or one of another length. `Storage`: it cannot be read now.
+    pub async fn full(&self, image: &Image) -> Result<Bytes, ImageError> {
+        let bytes = self.storage.read(&image.object_key).await?;
+        if bytes.len() as i64 != image.bytes {
+            tracing::error!(image.id = %image.id, found = bytes.len(), recorded = image.bytes, "stored image has another length");
+            return Err(ImageError::Missing);
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes of an object by its key: a caller's reference image.
+    ///
+    /// # Errors
+    /// As [`Images::full`].
+    pub async fn read_object(&self, object_key: &str) -> Result<Bytes, ImageError> {
+        self.storage.read(object_key).await
+    }
+
+    /// Deletes an object and the smaller copies beside it. One that is gone already is no error.
+    ///
+    /// # Errors
+    /// `Storage`.
+    pub async fn remove(&self, object_key: &str) -> Result<(), ImageError> {
+        self.storage.remove_with_copies(object_key).await
+    }
+
+    /// Writes, reads and deletes a tiny object.
+    ///
+    /// # Errors
+    /// `Storage`, in the words of what failed: a full disk, a missing right.
+    pub async fn health(&self) -> Result<(), ImageError> {
+        self.storage.probe().await
+    }
+
     /// A smaller copy, longest side at most `edge`, at most `max_bytes` long; made once and kept.
-    /// `None`: this kind of image cannot be previewed.
+    /// `None`: this kind of image cannot be previewed, or nothing that small can be made of it.
+    ///
+    /// # Errors
+    /// As [`Images::full`].
     pub async fn preview(
         &self,
         image: &Image,
         edge: u32,
         max_bytes: u64,
     ) -> Result<Option<(Mime, Bytes)>, ImageError> {
-        todo!()
+        preview::preview(self, image, edge, max_bytes).await
     }
+
+    /// The preview of the configured edge.
+    ///
+    /// # Errors
+    /// As [`Images::full`].
+    pub async fn thumbnail(&self, image: &Image) -> Result<Option<(Mime, Bytes)>, ImageError> {
+        self.preview(image, self.settings.thumbnail.edge, u64::MAX).await
+    }
+
     /// A link that works from now on. Over HTTP `{public_url}/images/{id}.{ext}?...`; on stdio a `file:` URL.
     pub fn link(&self, image: &Image) -> Link {
-        todo!()
+        self.links.link(image, link::extension(image), self.clock.now_us(), &self.storage)
     }
+
+    /// A link to the thumbnail, `{id}-thumb.webp`; `None` where there is none, or nobody to serve it.
+    pub fn thumbnail_link(&self, image: &Image) -> Option<Link> {
+        let mime = Mime::parse(&image.mime)?;
+        (preview::possible(mime) && self.links.served()).then(|| {
+            let ending = link::thumb_ending(self.settings.thumbnail.format);
+            self.links.link(image, ending, self.clock.now_us(), &self.storage)
+        })
+    }
+
     /// The file's own path, where storage is a local folder and the caller is on this machine (stdio); else `None`.
     pub fn local_path(&self, image: &Image) -> Option<String> {
-        todo!()
+        if self.links.served() {
+            return None;
+        }
+        Some(self.storage.local_path(&image.object_key)?.to_string_lossy().into_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,54 @@
+//! The queue and its workers: accept, claim, run, rescue, wait. A job is one vendor call and one image.
+//!
+//! `jobs` asks `providers` for a plan, `limits` for what to reserve, hands what came back to `images`, and gives all
+//! rows to one function of `store`. Every write to a claimed job is fenced by the epoch of its lease.
+
+mod accept;
+mod attempt;
+mod catalog;
+mod decide;
+mod held;
+mod queue;
+mod references;
+mod rules;
 mod settings;
 mod view;
+mod wait;
+mod waiting;
+mod worker;
 
+pub use references::image_id;
+pub use rules::Rules;
 pub use settings::{Role, Settings};
 pub use view::{
     Accepted, Cancelled, Code, Estimate, Generation, JobView, ModelView, Moment, Owner, Page, Refused,
     TargetView,
 };
 
-use crate::store::{Image, State, StoreError};
-use tokio::{sync::mpsc, time::Instant};
+use crate::{
+    images::Images,
+    outbound::{Clients, Guard},
+    providers::Registry,
+    spool::Spool,
+    store::{Image, JobRows, Listing, State, Store, StoreError},
+    telemetry::SharedClock,
+};
+use arc_swap::ArcSwap;
+use held::Held;
+use parking_lot::Mutex;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    time::Instant,
+};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
+use waiting::Waiters;
 
 /// A call on jobs failed: refused with a sentence, or the database is away.
 #[derive(Debug, thiserror::Error)]
@@ -20,19 +59,127 @@ pub enum JobsError {
     Store(#[from] StoreError),
 }
 
-/// The queue and its workers.
-pub struct Jobs {}
+/// What jobs are made of.
+pub struct Parts {
+    pub settings: Settings,
+    pub rules: Rules,
+    pub store: Store,
+    pub registry: Arc<Registry>,
+    pub images: Arc<Images>,
+    pub spool: Arc<Spool>,
+    pub clients: Clients,
+    /// Where callers' reference URLs may point, and how large what they name may be.
+    pub references: Guard,
+    pub max_image: u64,
+    /// Where readable copies of finished images go.
+    pub save_dir: Option<PathBuf>,
+    pub clock: SharedClock,
+}
 
-#[allow(unused_variables, clippy::unused_async, clippy::todo)]
-impl Jobs {
-    /// Commits `count` jobs of one batch, or none. The ids are on disk when this returns.
-    pub async fn generate(&self, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError> {
-        todo!()
+/// The queue and its workers.
+pub struct Jobs(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    rules: ArcSwap<Rules>,
+    store: Store,
+    registry: ArcSwap<Registry>,
+    images: Arc<Images>,
+    spool: Arc<Spool>,
+    clients: Clients,
+    reference_guard: Guard,
+    max_image: u64,
+    save_dir: Option<PathBuf>,
+    clock: SharedClock,
+    /// This process, in the leases of its jobs.
+    owner: String,
+    slots: Arc<Semaphore>,
+    /// Jobs this process runs.
+    mine: Mutex<HashMap<Uuid, Arc<Held>>>,
+    /// Those of them for which a cancellation was asked.
+    cancelled: Mutex<HashSet<Uuid>>,
+    waiters: Waiters,
+    /// There may be work to claim.
+    wake: Notify,
+    stopping: AtomicBool,
+    /// Everything that ran has ended: whoever still waits hears what there is.
+    stopped: AtomicBool,
+    tasks: TaskTracker,
+    loops: Loops,
+}
+
+/// Background loops, ended together.
+#[derive(Default)]
+struct Loops(Mutex<Option<tokio::task::JoinSet<()>>>);
+
+impl Loops {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut set = self.0.lock();
+        let set = set.get_or_insert_default();
+        while set.try_join_next().is_some() {}
+        set.spawn(work);
     }
+    fn close(&self) {
+        // Dropping the set ends its tasks.
+        drop(self.0.lock().take());
+    }
+}
+
+impl Jobs {
+    /// Starts the workers and the loops of this process's role.
+    pub fn start(parts: Parts) -> Arc<Jobs> {
+        let inner = Arc::new(Inner {
+            slots: Arc::new(Semaphore::new(parts.settings.workers.max(1) as usize)),
+            settings: parts.settings,
+            rules: ArcSwap::from_pointee(parts.rules),
+            store: parts.store,
+            registry: ArcSwap::from(parts.registry),
+            images: parts.images,
+            spool: parts.spool,
+            clients: parts.clients,
+            reference_guard: parts.references,
+            max_image: parts.max_image,
+            save_dir: parts.save_dir,
+            stopped: AtomicBool::new(false),
+            clock: parts.clock,
+            owner: Uuid::new_v4().to_string(),
+            mine: Mutex::default(),
+            cancelled: Mutex::default(),
+            waiters: Waiters::default(),
+            wake: Notify::new(),
+            stopping: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+            loops: Loops::default(),
+        });
+        inner.spawn_loops();
+        Arc::new(Jobs(inner))
+    }
+
+    /// Takes no more work, lets running attempts finish within `grace`, and lets go of what can be resumed.
+    pub async fn stop(&self, grace: Duration) {
+        self.0.stop(grace).await;
+    }
+
+    /// Commits `count` jobs of one batch, or none. The ids are on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Refused`] with a sentence for the caller; or the database is away.
+    ///
+    /// # Cancellation
+    /// Dropped before it returns, the jobs may or may not be there; an idempotency key tells.
+    pub async fn generate(&self, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError> {
+        let (inner, owner) = (self.0.clone(), owner.clone());
+        // In a task of its own: a client that leaves between the commit and the start must not leave a claimed job
+        // that nobody runs.
+        let accepting = tokio::spawn(async move { inner.generate(&owner, generation).await });
+        accepting.await.unwrap_or_else(|gone| Err(StoreError(format!("the submit broke off: {gone}")).into()))
+    }
+
     /// One job of the team; somebody else's is `None`, as one that does not exist.
     pub async fn job(&self, team: &str, id: Uuid) -> Result<Option<JobView>, StoreError> {
-        todo!()
+        Ok(self.0.views(team, &[id]).await?.pop())
     }
+
     /// Waits until all these jobs have ended or `until` has come; looks first. Jobs that the team does not have
     /// are left out of the answer, which is in the order of `ids`. `moments` (bounded, never blocked on) hears of
     /// changes on the way.
@@ -43,11 +190,14 @@ impl Jobs {
         until: Instant,
         moments: Option<mpsc::Sender<Moment>>,
     ) -> Result<Vec<JobView>, StoreError> {
-        todo!()
+        self.0.wait(team, ids, until, moments).await
     }
+
+    /// Cancels a job that is not out at a vendor. `None`: the team has no such job.
     pub async fn cancel(&self, team: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError> {
-        todo!()
+        self.0.cancel(team, id).await
     }
+
     /// Jobs of the team, newest first. `states` empty: all.
     pub async fn list(
         &self,
@@ -56,8 +206,10 @@ impl Jobs {
         limit: u64,
         offset: u64,
     ) -> Result<Page<JobView>, StoreError> {
-        todo!()
+        let listing = self.0.store.list_jobs(Some(team), states, limit, offset).await?;
+        Ok(page(listing, |rows| self.0.plain_view(rows)))
     }
+
     /// Finished images of the team with their jobs, newest first.
     pub async fn generations(
         &self,
@@ -65,17 +217,51 @@ impl Jobs {
         limit: u64,
         offset: u64,
     ) -> Result<Page<(Image, JobView)>, StoreError> {
-        todo!()
+        let listing = self.0.store.list_images(team, limit, offset).await?;
+        Ok(page(listing, |(image, rows)| (image, self.0.plain_view(rows))))
     }
+
+    /// An image of the team, with its job.
     pub async fn image(&self, team: &str, id: Uuid) -> Result<Option<(Image, JobView)>, StoreError> {
-        todo!()
+        let Some(image) = self.0.store.image(team, id).await? else { return Ok(None) };
+        let job = self.job(team, image.job_id).await?;
+        Ok(job.map(|job| (image, job)))
     }
+
     /// What a generation would cost and whether it would be accepted; buys nothing.
     pub async fn estimate(&self, owner: &Owner, generation: Generation) -> Result<Estimate, StoreError> {
-        todo!()
+        self.0.estimate(owner, generation).await
     }
+
     /// The models this owner may use.
     pub fn models(&self, owner: &Owner) -> Vec<ModelView> {
-        todo!()
+        self.0.models(owner)
+    }
+
+    /// Jobs waiting and jobs running, over all teams and nodes.
+    pub async fn load(&self) -> Result<(u64, u64), StoreError> {
+        self.0.store.load().await
+    }
+}
+
+fn page<A, B>(listing: Listing<A>, view: impl FnMut(A) -> B) -> Page<B> {
+    Page {
+        rows: listing.rows.into_iter().map(view).collect(),
+        total: listing.total,
+        total_is_minimum: listing.total_is_minimum,
+        has_more: listing.has_more,
+    }
+}
+
+impl Inner {
+    fn plain_view(&self, rows: JobRows) -> JobView {
+        let progress = self.mine.lock().get(&rows.job.id).and_then(|held| held.percent());
+        JobView {
+            job: rows.job,
+            images: rows.images,
+            attempts: rows.attempts,
+            queue_position: None,
+            progress,
+        }
     }
 }

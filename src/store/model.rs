@@ -80,8 +80,9 @@ pub struct Job {
     pub prompt: Option<String>,
     /// Public name of the model.
     pub model: String,
-    /// The plan, as `providers` made it.
-    pub plan: serde_json::Value,
+    /// Where it may go, in order, and which of them it stands at.
+    pub plan: Plan,
+    pub target: usize,
     /// The instance whose lane the job stands in.
     pub instance: String,
     pub file_prefix: Option<String>,
@@ -99,6 +100,7 @@ pub struct Job {
     /// Attempts that count against `routing.retries.attempts`.
     pub attempts_made: i32,
     pub next_run_us: i64,
+    pub priority: i32,
     pub cancel_requested: bool,
     /// Highest price, held while the job is open.
     pub reserved: Option<Money>,
@@ -106,6 +108,36 @@ pub struct Job {
     pub cost: Option<Money>,
     /// What was changed to fit the model, and what the vendor changed.
     pub adjustments: serde_json::Value,
+}
+
+/// Where a job may go, in order. Made at submit; the dearest target is what is reserved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub targets: Vec<Target>,
+}
+
+/// One vendor model at one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    pub instance: String,
+    pub vendor_model: String,
+    /// `K`, `J` or `S`.
+    pub class: String,
+    /// How long one call usually takes: what fairness between teams is counted in.
+    pub expected_ms: i64,
+    /// Expected price of one image in micro-units of the job's currency; `None`: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<i64>,
+    /// Where the price comes from and of which day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_source: Option<String>,
+}
+
+impl Job {
+    /// The target the job stands at.
+    pub fn target(&self) -> Option<&Target> {
+        self.plan.targets.get(self.target)
+    }
 }
 
 /// One call to a vendor, or the intent to make it.

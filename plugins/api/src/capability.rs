@@ -142,8 +142,8 @@ impl SizeRule {
             SizeRule::Free { multiple, min_side, max_side, min_pixels, max_pixels, max_ratio, .. } => {
                 let area = u64::from(w) * u64::from(h);
                 let ratio = f64::from(w.max(h)) / f64::from(w.min(h).max(1));
-                w % multiple == 0
-                    && h % multiple == 0
+                w.is_multiple_of(*multiple)
+                    && h.is_multiple_of(*multiple)
                     && (*min_side..=*max_side).contains(&w)
                     && (*min_side..=*max_side).contains(&h)
                     && (*min_pixels..=*max_pixels).contains(&area)
@@ -168,11 +168,14 @@ impl SizeRule {
                 let step = f64::from(*multiple);
                 let clamp = |side: f64| side.clamp(f64::from(*min_side), f64::from(*max_side));
                 let area = area.clamp(*min_pixels as f64, *max_pixels as f64);
+                // The widths at which both sides are within their bounds: a side that is cut alone loses the ratio.
+                let (low, high) = (f64::from(*min_side), f64::from(*max_side));
+                let ideal = (area * ratio).sqrt().max(low.max(low * ratio)).min(high.min(high * ratio));
                 // Rounding may cross a bound by one step: grow or shrink until it holds.
                 let mut scale = 1.0_f64;
                 let mut best = (0, 0);
                 for _ in 0..64 {
-                    let width = (area * ratio).sqrt() * scale;
+                    let width = ideal * scale;
                     let (w, h) =
                         ((clamp(width) / step).round() * step, (clamp(width / ratio) / step).round() * step);
                     best = (w as u32, h as u32);
@@ -538,6 +541,8 @@ pub enum Unit {
     Area(i64),
     /// An amount per tile of 512x512 and one per step.
     TilesAndSteps { tile: i64, step: i64, default_steps: u32 },
+    /// Per step: an amount for each tile of 512x512 that is made, and one for each reference image.
+    TilesTimesSteps { input: i64, output: i64, default_steps: u32 },
 }
 
 /// One row of a price table: the unit, for the qualities it counts for (empty: any).
@@ -573,6 +578,11 @@ impl PriceTable {
             Unit::TilesAndSteps { tile, step, default_steps } => {
                 let tiles = (w.div_ceil(512) * h.div_ceil(512)) as i64;
                 tiles * tile + i64::from(request.steps.unwrap_or(default_steps)) * step
+            }
+            Unit::TilesTimesSteps { input, output, default_steps } => {
+                let tiles = (w.div_ceil(512) * h.div_ceil(512)) as i64;
+                let each = tiles * output + request.references.len() as i64 * input;
+                i64::from(request.steps.unwrap_or(default_steps)) * each
             }
         };
         let amounts: Vec<i64> = self.rows.iter().filter(fits).map(amount).collect();

@@ -1,5 +1,6 @@
 //! What a vendor's failure means: one class, what may be tried, and whether money may be gone.
 
+use crate::{http::LONGEST_WAIT, value::Secret};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
@@ -126,6 +127,24 @@ impl ProviderError {
         self.retry_after = after;
         self
     }
+    /// What the vendor asked to wait. Over 120 s this instance is as good as down: another one, and no wait.
+    pub fn with_wait(mut self, asked: Option<Duration>) -> Self {
+        self.retry_after = asked.filter(|wait| *wait <= LONGEST_WAIT);
+        if asked.is_some() && self.retry_after.is_none() && self.retry == Retry::Later {
+            self.retry = Retry::Elsewhere;
+        }
+        self
+    }
+    /// Takes a credential out of everything the vendor said: some repeat the key they refuse.
+    pub fn redacted(mut self, secret: &Secret) -> Self {
+        self.message = secret.redact(&self.message);
+        for text in
+            [&mut self.vendor_code, &mut self.vendor_request_id, &mut self.stage].into_iter().flatten()
+        {
+            *text = secret.redact(text);
+        }
+        self
+    }
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
@@ -147,4 +166,34 @@ impl ProviderError {
 /// A vendor's text is data: cut to 500 characters, control characters dropped.
 fn shorten(text: String) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\n').take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_of_more_than_two_minutes_means_another_instance() {
+        let limited = || ProviderError::new(ErrorClass::RateLimited, "slow down");
+        let short = limited().with_wait(Some(Duration::from_secs(120)));
+        assert_eq!((short.retry, short.retry_after), (Retry::Later, Some(Duration::from_secs(120))));
+        let long = limited().with_wait(Some(Duration::from_secs(121)));
+        assert_eq!((long.retry, long.retry_after), (Retry::Elsewhere, None));
+        assert_eq!(limited().with_wait(None).retry, Retry::Later);
+        let never =
+            ProviderError::new(ErrorClass::InvalidRequest, "no").with_wait(Some(Duration::from_secs(999)));
+        assert_eq!(never.retry, Retry::Never, "a wait never makes a refusal better");
+    }
+
+    #[test]
+    fn a_credential_is_taken_out_of_every_text() {
+        let error = ProviderError::new(ErrorClass::Authentication, "bad key sk-canary!")
+            .with_code("sk-canary")
+            .with_request_id(Some("id-sk-canary".into()))
+            .redacted(&Secret::new("sk-canary"));
+        assert!(!format!("{error:?}").contains("sk-canary"), "{error:?}");
+        assert_eq!(error.message, "bad key ***!");
+        let kept = ProviderError::new(ErrorClass::Authentication, "no key").redacted(&Secret::default());
+        assert_eq!(kept.message, "no key", "without a credential there is nothing to take out");
+    }
 }

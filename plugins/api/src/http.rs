@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 /// Largest answer that is read, after decoding, unless the request says otherwise.
 const DEFAULT_CAP: u64 = 64 << 20;
 /// A vendor that asks to wait longer than this is as good as down.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// The client of one attempt. Cheap to clone.
 #[derive(Clone)]
@@ -270,19 +270,23 @@ pub fn join_url(base: &str, path: &str) -> String {
     format!("{}/{}", base.trim_end_matches('/'), path.trim_start_matches('/'))
 }
 
-/// How long the vendor asked to wait: `retry-after-ms`, then `retry-after` in seconds or as a date. Waits over
-/// 120 s are ignored (fail over instead), and so are dates that lie more than that ahead.
+/// How long the vendor asked to wait, as [`asked_wait`]; waits over 120 s are ignored (fail over instead).
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    asked_wait(headers).filter(|wait| *wait <= LONGEST_WAIT)
+}
+
+/// How long the vendor asked to wait, however long: `retry-after-ms`, then `retry-after` in seconds or as a date.
+/// Meant for [`ProviderError::with_wait`].
+pub fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| text(name)?.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-    let wait = match number("retry-after-ms") {
+    match number("retry-after-ms") {
         Some(ms) => Duration::try_from_secs_f64(ms / 1000.0).ok(),
         None => match number("retry-after") {
             Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
             None => http_date(text("retry-after")?)?.duration_since(SystemTime::now()).ok(),
         },
-    };
-    wait.filter(|wait| *wait <= LONGEST_WAIT)
+    }
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the only form servers send today (RFC 9110, section 5.6.7).

@@ -21,7 +21,7 @@ pub mod value;
 pub use answer::{Answer, Blob};
 pub use capability::{Capabilities, Fit, Parameters, Price, PriceTable, Refusal, SizeRule, Unit};
 pub use error::{ErrorClass, ProviderError, Retry, Spend};
-pub use http::{Http, Part, Request, join_url, retry_after};
+pub use http::{Http, Part, Request, asked_wait, join_url, retry_after};
 pub use provider::{
     Adjustment, Artifact, Basis, Built, Class, Context, Cost, Failed, Picture, Plugin, Progress, Provider,
     Source, Submission, Ticket, Usage, build_config,

@@ -12,6 +12,19 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+    /// `text` with the credential replaced wherever it stands, also where the text was cut in its middle.
+    pub fn redact(&self, text: &str) -> String {
+        const TELLING: usize = 6;
+        if self.0.is_empty() {
+            return text.to_owned();
+        }
+        let clean = text.replace(&self.0, "***");
+        let heads = (TELLING..self.0.len()).rev().filter_map(|len| self.0.get(..len));
+        match heads.into_iter().find_map(|head| clean.strip_suffix(head)) {
+            Some(rest) => format!("{rest}***"),
+            None => clean,
+        }
+    }
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -57,5 +70,14 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "***");
         assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.expose(), "sk-canary");
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_a_text_even_where_the_text_was_cut() {
+        let secret = Secret::new("sk-canary");
+        assert_eq!(secret.redact("a sk-canary, sk-canary"), "a ***, ***");
+        assert_eq!(secret.redact("wrong key: sk-cana"), "wrong key: ***");
+        assert_eq!(secret.redact("a word that ends in s"), "a word that ends in s");
+        assert_eq!(Secret::default().redact("as it was"), "as it was");
     }
 }

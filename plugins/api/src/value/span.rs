@@ -42,8 +42,10 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis() as u64;
-        let (unit, size) =
-            UNITS.into_iter().find(|(_, size)| millis >= *size && millis % size == 0).unwrap_or(("s", 1_000));
+        let (unit, size) = UNITS
+            .into_iter()
+            .find(|(_, size)| millis >= *size && millis.is_multiple_of(*size))
+            .unwrap_or(("s", 1_000));
         write!(f, "{}{unit}", millis / size)
     }
 }

@@ -1,0 +1,73 @@
+//! What the edge stands in front of. `app` fills these in; tests put doubles there.
+
+use super::answer::Answer;
+use crate::{
+    auth::{Keys, Principal},
+    limits::Rates,
+    mcp::Paths,
+    telemetry::SharedClock,
+};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use std::sync::Arc;
+
+/// Which door of the MCP face a request came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    Jobs,
+    Sse,
+}
+
+/// The MCP face. The future is dropped when the client leaves.
+#[async_trait]
+pub trait McpHandler: Send + Sync {
+    async fn call(
+        &self,
+        request: http::Request<Bytes>,
+        principal: Arc<Principal>,
+        endpoint: Endpoint,
+    ) -> Answer;
+}
+
+/// Stored images. `name` is what follows `/images/`, exactly as it was sent.
+#[async_trait]
+pub trait ImageHandler: Send + Sync {
+    async fn serve(&self, name: &str, query: &str, headers: &HeaderMap) -> Answer;
+}
+
+/// What works at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub database: bool,
+    pub queue: bool,
+    pub storage: bool,
+}
+
+#[async_trait]
+pub trait Standings: Send + Sync {
+    /// Asked at most once a second.
+    async fn standing(&self) -> Standing;
+}
+
+/// A tool as the home page shows it.
+#[derive(Debug, Clone)]
+pub struct ToolCard {
+    pub name: String,
+    pub description: String,
+}
+
+pub struct Faces {
+    pub mcp: Arc<dyn McpHandler>,
+    pub images: Arc<dyn ImageHandler>,
+    pub standings: Arc<dyn Standings>,
+    pub keys: Arc<Keys>,
+    /// Swapped at a reload.
+    pub rates: Arc<ArcSwap<Rates>>,
+    pub paths: Paths,
+    pub tools: Vec<ToolCard>,
+    /// The command that starts this program, for clients that launch it themselves.
+    pub exe: String,
+    pub clock: SharedClock,
+}

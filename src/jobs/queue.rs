@@ -1,0 +1,268 @@
+//! What goes on without being asked: claims, heartbeats, rescue, sweeps, retention, looking for those who wait.
+
+use super::{Inner, Role, held::Held};
+use crate::store::{Claimed, Job, Retain, Shares};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::time::{interval, sleep, timeout};
+use uuid::Uuid;
+
+/// How often jobs are looked at that another process of the same database may run.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often a worker without news looks for work of other processes.
+const IDLE: Duration = Duration::from_secs(1);
+const RETENTION: Duration = Duration::from_secs(60);
+/// Most orphans taken at once.
+const RESCUED: u64 = 64;
+
+impl Inner {
+    /// Starts the loops. They end with [`Inner::stop`].
+    pub(super) fn spawn_loops(self: &Arc<Inner>) {
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.look_for_waiters().await });
+        if self.settings.role == Role::Api {
+            return;
+        }
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.claim_work().await });
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.keep_leases().await });
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.sweep().await });
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.forget().await });
+    }
+
+    pub(super) fn shares(&self) -> Shares {
+        self.rules.load().shares(&self.registry.load())
+    }
+
+    pub(super) fn lease_us(&self) -> i64 {
+        self.settings.lease.as_us()
+    }
+
+    /// Time until the job's deadline.
+    pub(super) fn left(&self, job: &Job) -> Duration {
+        Duration::from_micros(u64::try_from(job.deadline_us - self.clock.now_us()).unwrap_or(0))
+    }
+
+    pub(super) fn image_expiry(&self, team: &str) -> Option<i64> {
+        self.rules.load().image_life_us(team).map(|life| self.clock.now_us() + life)
+    }
+
+    pub(super) fn hold(&self, claimed: &Claimed) -> Arc<Held> {
+        let held = Arc::new(Held::new(claimed.job.lease_epoch, *self.settings.lease));
+        self.mine.lock().insert(claimed.job.id, held.clone());
+        held
+    }
+
+    pub(super) fn let_go(&self, id: Uuid) {
+        self.mine.lock().remove(&id);
+        self.cancelled.lock().remove(&id);
+    }
+
+    pub(super) fn is_cancel_requested(&self, id: Uuid) -> bool {
+        self.cancelled.lock().contains(&id)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Looks for work once a delay is over.
+    pub(super) fn wake_after(self: &Arc<Inner>, after: Duration) {
+        let inner = self.clone();
+        self.loops.spawn(async move {
+            sleep(after).await;
+            inner.bring_back().await;
+        });
+    }
+
+    async fn bring_back(&self) {
+        match self.store.sweep().await {
+            Ok(swept) => {
+                swept.expired.iter().for_each(|id| self.waiters.changed(*id));
+                if swept.woken > 0 {
+                    self.wake.notify_one();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "sweep failed"),
+        }
+    }
+
+    /// Gives free slots to waiting jobs, in fair order.
+    async fn claim_work(self: Arc<Inner>) {
+        loop {
+            timeout(IDLE, self.wake.notified()).await.ok();
+            while !self.is_stopping() {
+                let free = self.slots.available_permits();
+                let Ok(permits) = self.slots.clone().try_acquire_many_owned(u32::try_from(free).unwrap_or(0))
+                else {
+                    break;
+                };
+                if free == 0 {
+                    break;
+                }
+                let mut permits = permits;
+                let claimed = match self.store.claim(&self.owner, self.lease_us(), free, &self.shares()).await
+                {
+                    Ok(claimed) => claimed,
+                    Err(error) => {
+                        tracing::warn!(%error, "claim failed");
+                        break;
+                    }
+                };
+                let some = !claimed.is_empty();
+                for one in claimed {
+                    self.waiters.changed(one.job.id);
+                    if let Some(permit) = permits.split(1) {
+                        self.start(one, permit);
+                    }
+                }
+                if !some {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Renews this process's leases, and learns which were lost.
+    async fn keep_leases(self: Arc<Inner>) {
+        let lease = *self.settings.lease;
+        let mut beat = interval(lease / 3);
+        loop {
+            beat.tick().await;
+            let before: Vec<(Uuid, Arc<Held>)> =
+                self.mine.lock().iter().map(|(id, held)| (*id, held.clone())).collect();
+            if before.is_empty() {
+                continue;
+            }
+            let sent = Instant::now();
+            let ids = before.iter().map(|(id, _)| *id).collect();
+            match self.store.heartbeat(&self.owner, self.lease_us(), ids).await {
+                Ok(holds) => self.learn(&before, &holds, sent),
+                Err(error) => tracing::warn!(%error, "heartbeat failed"),
+            }
+        }
+    }
+
+    fn learn(&self, before: &[(Uuid, Arc<Held>)], holds: &HashMap<Uuid, (i64, bool)>, sent: Instant) {
+        for (id, held) in before {
+            match holds.get(id) {
+                Some((epoch, cancel)) if *epoch == held.epoch => {
+                    held.renewed(sent, *self.settings.lease);
+                    if *cancel {
+                        self.cancelled.lock().insert(*id);
+                    }
+                }
+                // Ended meanwhile, or taken over.
+                _ => held.lost(),
+            }
+        }
+    }
+
+    /// Takes over orphans, brings delayed jobs back, ends those past their deadline.
+    async fn sweep(self: Arc<Inner>) {
+        let mut beat = interval(*self.settings.lease / 3);
+        loop {
+            beat.tick().await;
+            self.bring_back().await;
+            if self.is_stopping() {
+                continue;
+            }
+            let mine: Vec<Uuid> = self.mine.lock().keys().copied().collect();
+            match self.store.rescue(&self.owner, self.lease_us(), RESCUED, &mine).await {
+                Ok(rescued) => {
+                    for one in rescued {
+                        tracing::warn!(job.id = %one.job.id, epoch = one.job.lease_epoch, "took over an orphaned job");
+                        self.resume(one);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "rescue failed"),
+            }
+        }
+    }
+
+    /// An orphan runs even when every slot is taken: somebody has been waiting for it, and it may be paid for.
+    fn resume(self: &Arc<Inner>, claimed: Claimed) {
+        let inner = self.clone();
+        let held = self.hold(&claimed);
+        self.tasks.spawn(async move {
+            drop(held);
+            let id = claimed.job.id;
+            match inner.slots.clone().acquire_owned().await {
+                Ok(permit) => inner.start(claimed, permit),
+                Err(_) => inner.let_go(id),
+            }
+        });
+    }
+
+    /// Looks at waited-for jobs that this process does not run.
+    async fn look_for_waiters(self: Arc<Inner>) {
+        let mut beat = interval(LOOK);
+        loop {
+            beat.tick().await;
+            let ids: Vec<Uuid> = {
+                let mine = self.mine.lock();
+                self.waiters.ids().into_iter().filter(|id| !mine.contains_key(id)).collect()
+            };
+            if ids.is_empty() {
+                continue;
+            }
+            match self.store.states(&ids).await {
+                Ok(states) => self.waiters.looked(&states),
+                Err(error) => tracing::debug!(%error, "looking for waiters failed"),
+            }
+        }
+    }
+
+    /// Deletes what has lived its time: objects first, rows second.
+    async fn forget(self: Arc<Inner>) {
+        let mut beat = interval(RETENTION);
+        loop {
+            beat.tick().await;
+            if let Err(error) = self.forget_once().await {
+                tracing::warn!(%error, "retention failed");
+            }
+        }
+    }
+
+    async fn forget_once(&self) -> anyhow::Result<()> {
+        let expired = self.store.expired(self.clock.now_us()).await?;
+        let (mut images, mut uploads) = (Vec::new(), Vec::new());
+        for image in expired.images {
+            self.images.remove(&image.object_key).await?;
+            images.push(image.id);
+        }
+        for upload in expired.uploads {
+            self.images.remove(&upload.object_key).await?;
+            uploads.push(upload.id);
+        }
+        if !images.is_empty() || !uploads.is_empty() {
+            self.store.forget_objects(images, uploads).await?;
+        }
+        self.store.forget_rows(Retain { jobs_us: self.settings.retention.as_us() }).await?;
+        Ok(())
+    }
+
+    /// Stops taking work, waits for what runs, lets go of what can be resumed.
+    pub(super) async fn stop(self: &Arc<Inner>, grace: Duration) {
+        self.stopping.store(true, Ordering::Release);
+        self.tasks.close();
+        if timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                jobs = self.mine.lock().len(),
+                "the grace is over; what still runs is resumed at the next start"
+            );
+        }
+        self.stopped.store(true, Ordering::Release);
+        self.waiters.all_changed();
+        self.loops.close();
+        if let Err(error) = self.store.release_leases(&self.owner).await {
+            tracing::warn!(%error, "leases could not be released; they run out by themselves");
+        }
+    }
+}

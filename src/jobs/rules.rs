@@ -1,0 +1,73 @@
+//! Teams and limits as the configuration has them, in the form that the queue asks for.
+
+use crate::{
+    auth::{KeepImages, Team},
+    limits,
+    providers::Registry,
+    store::{Caps, Shares, TeamShare},
+};
+use plugin_api::value::Limits;
+use std::collections::HashMap;
+
+/// What the configuration says of teams, keys and limits.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    pub limits: limits::Settings,
+    /// `default` is what a team without an entry gets.
+    pub teams: HashMap<String, Team>,
+    /// Limits of keys that have their own, by key id.
+    pub keys: HashMap<String, Limits>,
+    /// Models a key may use, where it has its own list.
+    pub key_models: HashMap<String, Vec<String>>,
+}
+
+impl Rules {
+    /// A team's own entry, else that of `default`.
+    pub fn team(&self, name: &str) -> Team {
+        self.teams.get(name).or_else(|| self.teams.get("default")).cloned().unwrap_or_default()
+    }
+
+    pub fn key(&self, id: &str) -> Limits {
+        self.keys.get(id).cloned().unwrap_or_default()
+    }
+
+    /// Globs of the models an owner may use.
+    pub fn models(&self, team: &str, key: &str) -> Vec<String> {
+        self.key_models.get(key).cloned().unwrap_or_else(|| self.team(team).models)
+    }
+
+    pub fn queued_jobs(&self, team: &str) -> Option<u64> {
+        self.team(team).limits.queued_jobs.or(self.limits.per_team.queued_jobs)
+    }
+
+    /// How long a team's images live in microseconds; `None`: forever.
+    pub fn image_life_us(&self, team: &str) -> Option<i64> {
+        match self.team(team).retention.images {
+            KeepImages::Forever => None,
+            KeepImages::For(span) => Some(span.as_us()),
+        }
+    }
+
+    pub fn shares(&self, registry: &Registry) -> Shares {
+        let share = |team: &Team| TeamShare {
+            cap: team.limits.concurrent_jobs.or(self.limits.per_team.concurrent_jobs),
+            weight: team.weight.max(1),
+        };
+        Shares {
+            // An instance that is off takes no claim: its jobs wait until it is back, or for their deadline.
+            instances: registry
+                .instances()
+                .filter(|i| i.is_on())
+                .map(|i| (i.id.clone(), i.concurrency))
+                .collect(),
+            teams: self.teams.iter().map(|(name, team)| (name.clone(), share(team))).collect(),
+            other_teams: share(&self.team("default")),
+            keys: self.keys.iter().filter_map(|(id, l)| Some((id.clone(), l.concurrent_jobs?))).collect(),
+            other_keys: self.limits.per_key.concurrent_jobs,
+        }
+    }
+
+    pub fn caps(&self, registry: &Registry, instance: &str, team: &str, key: &str) -> Caps {
+        self.shares(registry).caps(instance, team, key)
+    }
+}

@@ -1,0 +1,6 @@
+//! The plugins of this build. Adding one is a line here and a dependency.
+
+use plugin_api::Plugin;
+
+pub const PLUGINS: &[Plugin] =
+    &[plugin_openai::PLUGIN, plugin_workers_ai::PLUGIN, plugin_placeholder::PLUGIN];

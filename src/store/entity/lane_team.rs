@@ -1,0 +1,16 @@
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "lane_teams")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub instance: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub team: String,
+    pub tag: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,12 @@
+//! The tables as sea-orm sees them, one file each. Only `store` names them.
+
+pub mod attempt;
+pub mod idempotency;
+pub mod image;
+pub mod job;
+pub mod key;
+pub mod lane;
+pub mod lane_team;
+pub mod ledger;
+pub mod quota_window;
+pub mod upload;

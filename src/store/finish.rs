@@ -1,0 +1,216 @@
+//! Finish: images, terminal state, settlement of what was reserved, the end of the attempt; for a batch of jobs in
+//! one transaction. Only the holder of the lease's epoch may finish a job; anybody else's write is not applied.
+
+use super::{
+    entity::{attempt, image, job, ledger},
+    model::{Image, Job, State},
+    rows::image_row,
+    submit::{add_to_windows, ledger_row},
+};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait, IntoActiveModel, QueryFilter,
+};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    pub job_id: Uuid,
+    /// The lease under which it ran.
+    pub epoch: i64,
+    pub end: End,
+    /// How its open attempt ended; `None`: it has none.
+    pub attempt: Option<AttemptEnd>,
+}
+
+#[derive(Debug, Clone)]
+pub enum End {
+    /// `cost`: micro-units in the job's currency.
+    Completed {
+        images: Vec<Image>,
+        cost: Option<i64>,
+        currency: Option<String>,
+        adjustments: serde_json::Value,
+    },
+    /// `hold`: money may be gone and nobody knows; what was reserved stays held until it is known.
+    Failed {
+        code: &'static str,
+        error: String,
+        cost: Option<i64>,
+        hold: bool,
+    },
+    Cancelled,
+}
+
+/// What the attempt's row is told at its end.
+#[derive(Debug, Clone)]
+pub struct AttemptEnd {
+    pub id: Uuid,
+    /// `completed`, or the class of the failure.
+    pub outcome: String,
+    pub vendor_status: Option<i32>,
+    pub vendor_code: Option<String>,
+    pub vendor_request_id: Option<String>,
+    pub spend: &'static str,
+}
+
+/// The answer to one finish.
+#[derive(Debug, Clone)]
+pub enum Finished {
+    Applied(Box<Job>),
+    /// The lease was lost, or the job had ended. Nothing was written.
+    Stale,
+}
+
+pub(super) async fn finish(
+    tx: &DatabaseTransaction,
+    now: i64,
+    batch: &[Finish],
+) -> Result<Vec<Finished>, DbErr> {
+    let ids: Vec<Uuid> = batch.iter().map(|f| f.job_id).collect();
+    let rows = job::Entity::find().filter(job::Column::Id.is_in(ids)).all(tx).await?;
+    let mut rows: HashMap<Uuid, job::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let (mut images, mut settled) = (Vec::new(), Vec::new());
+    for one in batch {
+        let Some(row) = rows.get(&one.job_id).filter(|row| may_finish(row, one)) else {
+            outcomes.push(Finished::Stale);
+            continue;
+        };
+        let ended = write_end(tx, now, row.clone(), one).await?;
+        if let End::Completed { images: made, .. } = &one.end {
+            images.extend(made.iter().map(image_row));
+        }
+        settled.push((ended.id, settlement(one)));
+        outcomes.push(Finished::Applied(Box::new(ended.clone().into())));
+        rows.insert(ended.id, ended);
+    }
+    if !images.is_empty() {
+        image::Entity::insert_many(images).exec_without_returning(tx).await?;
+    }
+    settle(tx, now, &settled).await?;
+    Ok(outcomes)
+}
+
+/// The lease's holder may; and a call whose outcome was unknown may still bring its own paid image home, which is
+/// the one way out of a final state.
+fn may_finish(row: &job::Model, finish: &Finish) -> bool {
+    let state = State::from_code(row.state);
+    let holder = state == State::Running && row.lease_epoch == finish.epoch;
+    let comes_late = state == State::Failed
+        && row.error_code.as_deref() == Some("outcome_unknown")
+        && matches!(finish.end, End::Completed { .. });
+    holder || comes_late
+}
+
+async fn write_end(
+    tx: &DatabaseTransaction,
+    now: i64,
+    row: job::Model,
+    finish: &Finish,
+) -> Result<job::Model, DbErr> {
+    let mut change = row.clone().into_active_model();
+    change.phase = Set(None);
+    change.finished = Set(Some(now));
+    change.updated = Set(now);
+    change.lease_owner = Set(None);
+    change.lease_until = Set(0);
+    match &finish.end {
+        End::Completed { cost, currency, adjustments, .. } => {
+            change.state = Set(State::Completed.code());
+            // A stale error never survives success.
+            change.error_code = Set(None);
+            change.error = Set(None);
+            change.cost = Set(*cost);
+            if currency.is_some() {
+                change.currency = Set(currency.clone());
+            }
+            change.adjustments = Set(adjustments.clone());
+            change.reserved = Set(None);
+        }
+        End::Failed { code, error, cost, hold } => {
+            change.state = Set(State::Failed.code());
+            change.error_code = Set(Some((*code).to_owned()));
+            change.error = Set(Some(error.clone()));
+            change.cost = Set(*cost);
+            if !hold {
+                change.reserved = Set(None);
+            }
+        }
+        End::Cancelled => {
+            change.state = Set(State::Cancelled.code());
+            change.reserved = Set(None);
+        }
+    }
+    if let Some(end) = &finish.attempt {
+        end_attempt(tx, now, end).await?;
+    }
+    change.update(tx).await
+}
+
+pub(super) async fn end_attempt(tx: &impl ConnectionTrait, now: i64, end: &AttemptEnd) -> Result<(), DbErr> {
+    let change = attempt::ActiveModel {
+        ended: Set(Some(now)),
+        outcome: Set(Some(end.outcome.clone())),
+        vendor_status: Set(end.vendor_status),
+        vendor_code: Set(end.vendor_code.clone()),
+        vendor_request_id: Set(end.vendor_request_id.clone()),
+        spend: Set(Some(end.spend.to_owned())),
+        open_job: Set(None),
+        ..Default::default()
+    };
+    attempt::Entity::update_many().set(change).filter(attempt::Column::Id.eq(end.id)).exec(tx).await?;
+    Ok(())
+}
+
+/// What becomes of a job's reservations: how many images it made and what it cost; `None`: they stay held.
+type Settlement = Option<(i64, Option<i64>)>;
+
+fn settlement(finish: &Finish) -> Settlement {
+    match &finish.end {
+        End::Completed { images, cost, .. } => Some((images.len() as i64, *cost)),
+        End::Failed { hold: true, .. } => None,
+        End::Failed { cost, .. } => Some((0, Some(cost.unwrap_or(0)))),
+        End::Cancelled => Some((0, Some(0))),
+    }
+}
+
+/// Turns reservations into use, once: the ledger's key is job, window and kind.
+pub(super) async fn settle(
+    tx: &DatabaseTransaction,
+    now: i64,
+    ended: &[(Uuid, Settlement)],
+) -> Result<(), DbErr> {
+    let open: HashMap<Uuid, (i64, Option<i64>)> =
+        ended.iter().filter_map(|(id, s)| Some((*id, (*s)?))).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let lines =
+        ledger::Entity::find().filter(ledger::Column::JobId.is_in(open.keys().copied())).all(tx).await?;
+    let closed: Vec<(Uuid, String)> =
+        lines.iter().filter(|l| l.kind == "settle").map(|l| (l.job_id, l.window.clone())).collect();
+    let (mut rows, mut changes) = (Vec::new(), HashMap::<String, (i64, i64)>::new());
+    for line in lines.into_iter().filter(|l| l.kind == "reserve") {
+        if closed.contains(&(line.job_id, line.window.clone())) {
+            continue;
+        }
+        let Some((images, cost)) = open.get(&line.job_id) else { continue };
+        let used = if line.window.contains("|spend|") { cost.unwrap_or(line.amount) } else { *images };
+        let change = changes.entry(line.window.clone()).or_default();
+        change.0 += used;
+        change.1 -= line.amount;
+        rows.push(ledger_row(line.job_id, &line.window, "settle", used, now));
+    }
+    if !rows.is_empty() {
+        add_to_windows(
+            tx,
+            changes.into_iter().map(|(id, (used, reserved))| (id, used, reserved, 0)).collect(),
+        )
+        .await?;
+        ledger::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    }
+    Ok(())
+}
