@@ -6,7 +6,6 @@ use crate::{
     edge,
     images::{ImageRows, Images, LinkBase, LinkKeys},
     jobs::{self, Jobs, Rules},
-    limits::Rates,
     mcp::{Mcp, ServerInfo},
     outbound::{Clients, Guard, HostList},
     providers::{Registry, Settings as ProviderSettings},
@@ -16,7 +15,7 @@ use crate::{
 };
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
-use plugin_api::{Plugin, value::Span};
+use plugin_api::Plugin;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -96,8 +95,12 @@ impl App {
         let Options { loaded, data_dir, plugins, place, save_dir } = options;
         let config = Arc::new(loaded.config);
         let clock: SharedClock = Arc::new(SystemClock);
-        std::fs::create_dir_all(&data_dir)
-            .with_context(|| format!("the data directory {} cannot be made; choose another with --data-dir", data_dir.display()))?;
+        std::fs::create_dir_all(&data_dir).with_context(|| {
+            format!(
+                "the data directory {} cannot be made; choose another with --data-dir",
+                data_dir.display()
+            )
+        })?;
         let master = auth::master_secret(&config.server.secret, &data_dir)?;
         let secrets = Secrets::new(&master, &config.server.previous_secrets);
         let store = Store::open(&config.database, &data_dir, clock.clone()).await?;
@@ -112,11 +115,15 @@ impl App {
             Place::Server => LinkBase::Http(public_url.clone()),
             Place::Stdio => LinkBase::File,
         };
-        let keys = link_keys(&secrets);
+        let keys = LinkKeys {
+            current: secrets.current(Purpose::LinkSigning),
+            previous: secrets.previous(Purpose::LinkSigning),
+        };
         let rows = Arc::new(Rows(store.clone()));
         let images = Images::open(config.storage.clone(), &data_dir, &keys, base, rows, clock.clone())?;
         let images = Arc::new(images);
-        let hosts = HostList::new(&[], &config.storage.reference_hosts).map_err(|e| anyhow!("storage.reference_hosts: {e}"))?;
+        let hosts = HostList::new(&[], &config.storage.reference_hosts)
+            .map_err(|e| anyhow!("storage.reference_hosts: {e}"))?;
         let jobs = Jobs::start(jobs::Parts {
             settings: config.jobs.clone(),
             rules: rules(&config),
@@ -152,7 +159,6 @@ impl App {
         refresh_keys(&keys, &self.store).await?;
         let watching = tokio::spawn(watch_keys(keys.clone(), self.store.clone()));
         let rates = Arc::new(ArcSwap::from_pointee(faces::rates(&self.config)));
-        let forgetting = tokio::spawn(forget_rates(rates.clone()));
         let mcp = self.mcp(false);
         let faces = faces::faces(&self, mcp, keys, rates);
         let (stop, stopped) = watch::channel(false);
@@ -179,7 +185,6 @@ impl App {
         }
         draining.await.ok();
         watching.abort();
-        forgetting.abort();
         signals.abort();
         Ok(())
     }
@@ -209,20 +214,6 @@ impl App {
             }
             _ => Ok(auth::Principal::new("default", "stdio", &Scope::ALL)),
         }
-    }
-}
-
-/// What links are signed with now, and what they were signed with before.
-fn link_keys(secrets: &Secrets) -> LinkKeys {
-    let bytes = |key: &ring::hmac::Key| {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(ring::hmac::sign(key, b"image links").as_ref());
-        bytes
-    };
-    let all = secrets.verifying(Purpose::LinkSigning);
-    LinkKeys {
-        current: bytes(&secrets.signing(Purpose::LinkSigning)),
-        previous: all.iter().skip(1).map(bytes).collect(),
     }
 }
 
@@ -271,15 +262,6 @@ async fn watch_keys(keys: Arc<Keys>, store: Store) {
         if seen != Some(now) && refresh_keys(&keys, &store).await.is_ok() {
             seen = Some(now);
         }
-    }
-}
-
-/// Rate limiters of callers that are quiet again take no memory.
-async fn forget_rates(rates: Arc<ArcSwap<Rates>>) {
-    let mut beat = tokio::time::interval(*Span::secs(60));
-    loop {
-        beat.tick().await;
-        rates.load().forget_idle();
     }
 }
 

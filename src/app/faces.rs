@@ -8,7 +8,7 @@ use crate::{
     images::{ImageBody, Images},
     jobs::Jobs,
     limits::Rates,
-    mcp::{Endpoint, EventStream, Mcp, Reply},
+    mcp::{self, Endpoint, EventStream, Mcp, Reply},
     store::Store,
 };
 use arc_swap::ArcSwap;
@@ -19,10 +19,16 @@ use std::{io, sync::Arc, time::Duration};
 pub(super) fn faces(app: &App, mcp: Mcp, keys: Arc<Keys>, rates: Arc<ArcSwap<Rates>>) -> Faces {
     let exe = std::env::current_exe().map_or("image-gateway".into(), |path| path.display().to_string());
     Faces {
-        tools: mcp.cards().into_iter().map(|(name, description)| ToolCard { name, description }).collect(),
+        tools: mcp::tool_cards()
+            .map(|(name, description)| ToolCard { name: name.into(), description: description.into() })
+            .collect(),
         mcp: Arc::new(McpFace(mcp)),
         images: Arc::new(ImageFace(app.images.clone())),
-        standings: Arc::new(Now { store: app.store.clone(), images: app.images.clone(), jobs: app.jobs.clone() }),
+        standings: Arc::new(Now {
+            store: app.store.clone(),
+            images: app.images.clone(),
+            jobs: app.jobs.clone(),
+        }),
         keys,
         rates,
         paths: app.config.mcp.paths.clone(),
@@ -35,11 +41,18 @@ struct McpFace(Mcp);
 
 #[async_trait::async_trait]
 impl McpHandler for McpFace {
-    async fn call(&self, request: http::Request<Bytes>, principal: Arc<Principal>, endpoint: edge::Endpoint) -> Answer {
+    async fn call(
+        &self,
+        request: http::Request<Bytes>,
+        principal: Arc<Principal>,
+        endpoint: edge::Endpoint,
+    ) -> Answer {
         // An old client that posts to /sse speaks what one on /mcp speaks.
         let (edge::Endpoint::Jobs | edge::Endpoint::Sse) = endpoint;
         match self.0.http(request, principal, Endpoint::Jobs).await {
-            Reply::Whole(answer) => answer.map(|body| if body.is_empty() { Body::Empty } else { Body::Bytes(body) }),
+            Reply::Whole(answer) => {
+                answer.map(|body| if body.is_empty() { Body::Empty } else { Body::Bytes(body) })
+            }
             Reply::Stream(head, events) => head.map(|()| Body::Stream(Box::new(Events(events)))),
         }
     }

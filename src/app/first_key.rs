@@ -60,7 +60,8 @@ pub(super) async fn ensure(
         return Ok(None);
     }
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let mut file =
+            std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         writeln!(file, "{bearer}")?;
         file.sync_all()
     };

@@ -19,6 +19,12 @@ const LATER: &[Line] = &[
     ("telemetry.otlp", |c| !c.telemetry.otlp.endpoint.is_empty(), "traces are not sent yet"),
     ("reload.watch", |c| c.reload.watch, "the file is not watched yet; restart after a change"),
     (
+        "models",
+        // The built-in entry of that name has some.
+        |c| c.models.iter().any(|(name, m)| !m.capabilities.is_empty() && name != "seedream"),
+        "`capabilities` are not overridden yet: the built-in ones count",
+    ),
+    (
         "teams",
         |c| c.teams.values().any(|t| t.approve_above.is_some()),
         "`approve_above` is not asked for yet: calls above it go through",

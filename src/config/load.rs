@@ -8,6 +8,7 @@ use super::{
     variables::{read_env_file, substitute},
     walk::{Spot, Walk},
 };
+use crate::providers::{Instance, Upstream};
 use plugin_api::Plugin;
 use std::{
     collections::BTreeMap,
@@ -100,6 +101,7 @@ pub fn load(options: &LoadOptions, plugins: &[Plugin]) -> Result<Loaded, ConfigE
     in_order(&mut config, &tree);
     let place = |path: &str| place(&positions, path, start);
     let warnings = super::checks::check(&mut config, &place, &mut problems);
+    plugins_accept(&config, plugins, &place, &mut problems);
     let later = super::later::check(&config, &place, &mut problems);
     if !problems.is_empty() {
         return Err(problems.finish(&name, &sets));
@@ -132,6 +134,29 @@ fn place(positions: &BTreeMap<String, Spot>, path: &str, start: At) -> Spot {
             Some(end) => path = &path[..end],
             None => return Spot { at: start, key: None, scalar: None },
         }
+    }
+}
+
+/// Builds every provider for what its plugin says of the settings.
+fn plugins_accept(
+    config: &Config,
+    plugins: &[Plugin],
+    place: &dyn Fn(&str) -> Spot,
+    problems: &mut Problems,
+) {
+    for (id, instance) in &config.providers {
+        let Err(message) = Upstream::build(id, instance, plugins, &config.routing) else { continue };
+        let entry = format!("providers.{id}");
+        let message = message.strip_prefix(&format!("{entry}: ")).unwrap_or(&message);
+        let field = message
+            .split_once(": ")
+            .filter(|(field, _)| instance.plugin.contains_key(*field) || Instance::OWN.contains(field));
+        let (path, message) = match field {
+            Some((field, message)) => (format!("{entry}.{field}"), message),
+            None => (entry, message),
+        };
+        let spot = place(&path);
+        problems.add_new(spot.at, &path, spot.shown(message.to_owned()));
     }
 }
 

@@ -1,4 +1,8 @@
 //! The configuration: YAML, variables and `--set` in, one typed [`Config`] out, or everything that is wrong.
+//!
+//! The text becomes a tree that knows its positions (`tree`), variables are put in (`variables`), the tree is walked
+//! along the JSON Schema of the settings (`schema`, `walk`), names are looked up (`references`), and what goes
+//! together is checked (`checks`). Each module owns its own settings; plugins are asked about theirs.
 
 mod checks;
 mod later;

@@ -69,9 +69,11 @@ impl Problems {
     pub fn add(&mut self, at: At, path: &str, message: impl Into<String>) {
         self.0.push((at, path.to_owned(), message.into()));
     }
-    /// Leaves out what would repeat a problem of the same place.
+    /// Leaves out what only follows from a problem of the same place or of one inside it.
     pub fn add_new(&mut self, at: At, path: &str, message: impl Into<String>) {
-        if !self.0.iter().any(|(_, known, _)| known == path) {
+        let inside =
+            |known: &str| known.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']));
+        if !self.0.iter().any(|(_, known, _)| inside(known)) {
             self.add(at, path, message);
         }
     }
@@ -96,11 +98,12 @@ impl Problems {
             Origin::File => {
                 Problem { file: file.into(), position: Some((at.line, at.column)), path, message }
             }
+            // A position in a text that nobody has would not help; the variable in the message does.
             Origin::Builtin => Problem {
                 file: "built-in entries".into(),
-                position: Some((at.line, at.column)),
+                position: None,
+                message: format!("{path}: {message}"),
                 path,
-                message,
             },
             Origin::Set(n) => {
                 let key = sets.get(n).map_or("", String::as_str);

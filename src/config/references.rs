@@ -12,7 +12,13 @@ pub(super) fn check(tree: &Node, problems: &mut Problems) {
     };
     let mut teams = names("teams");
     teams.push("default".into());
-    let mut names = Names { instances: names("providers"), models: names("models"), teams, problems };
+    let mut names = Names {
+        instances: names("providers"),
+        models: names("models"),
+        teams,
+        issuers: Vec::new(),
+        problems,
+    };
 
     for model in tree.get("models").map_or(&[][..], Node::entries) {
         let path = format!("models.{}.targets", model.key);
@@ -32,6 +38,10 @@ pub(super) fn check(tree: &Node, problems: &mut Problems) {
     for (n, key) in items(tree.get("auth").and_then(|a| a.get("keys"))).enumerate() {
         names.each(key.get("team"), &format!("auth.keys[{n}].team"), Names::team);
     }
+    let auth = |field| tree.get("auth").and_then(|a| a.get(field));
+    names.issuers =
+        items(auth("issuers")).filter_map(|i| i.get("issuer")?.text().map(str::to_owned)).collect();
+    names.each(auth("oauth").and_then(|o| o.get("sign_in")), "auth.oauth.sign_in", Names::sign_in);
     let routing = |field| tree.get("routing").and_then(|r| r.get(field));
     names.each(routing("default_model"), "routing.default_model", Names::model);
     names.each(routing("default_provider"), "routing.default_provider", Names::instance);
@@ -45,6 +55,7 @@ struct Names<'a> {
     instances: Vec<String>,
     models: Vec<String>,
     teams: Vec<String>,
+    issuers: Vec<String>,
     problems: &'a mut Problems,
 }
 
@@ -101,6 +112,10 @@ impl Names<'_> {
             Some((instance, _)) => self.instance(instance),
             None => find("model in `models`", name, &self.models),
         }
+    }
+
+    fn sign_in(&self, name: &str) -> Result<(), String> {
+        if name == "key" { Ok(()) } else { find("issuer in `auth.issuers`", name, &self.issuers) }
     }
 
     fn team(&self, name: &str) -> Result<(), String> {

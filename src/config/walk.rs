@@ -26,9 +26,11 @@ pub(super) struct Spot {
 impl Spot {
     /// A message about this value, which does not show what a variable held.
     pub fn shown(&self, message: String) -> String {
-        match &self.scalar {
-            Some(scalar) => scalar.hide(message),
-            None => message,
+        let Some(scalar) = &self.scalar else { return message };
+        let message = scalar.hide(message);
+        match &scalar.template {
+            Some(template) if !message.contains(template) => format!("{message} (the value of `{template}`)"),
+            _ => message,
         }
     }
 }

@@ -9,7 +9,13 @@ impl Images {
     ///
     /// # Errors
     /// The image cannot be read, or the folder cannot be written.
-    pub async fn copy_to(&self, folder: &Path, prefix: Option<&str>, model: &str, image: &Image) -> Result<(), ImageError> {
+    pub async fn copy_to(
+        &self,
+        folder: &Path,
+        prefix: Option<&str>,
+        model: &str,
+        image: &Image,
+    ) -> Result<(), ImageError> {
         let bytes = self.full(image).await?;
         let ext = plugin_api::Mime::parse(&image.mime).map_or("img", plugin_api::Mime::extension);
         let name = format!("{}-{}-{}.{ext}", plain(prefix.unwrap_or("img")), plain(model), image.id);

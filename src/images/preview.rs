@@ -5,7 +5,9 @@ use super::{ImageError, Images, ThumbnailFormat};
 use crate::store::Image;
 use bytes::Bytes;
 use fast_image_resize as resize;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use image::{
+    ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, metadata::Orientation,
+};
 use plugin_api::Mime;
 use std::{io::Cursor, num::NonZero, thread::available_parallelism};
 use tokio::sync::Semaphore;
@@ -71,14 +73,17 @@ pub(super) async fn preview(
         }
     }
     let pixels = u64::from(image.width.unsigned_abs()) * u64::from(image.height.unsigned_abs());
-    // Eight bytes a pixel at most, plus the copy; more than the budget is not decoded at all.
-    let need = u32::try_from((pixels * 4) >> 20).unwrap_or(u32::MAX).clamp(1, BUDGET_MIB);
+    // As 16 bits a channel need; the largest go one at a time.
+    let need = u32::try_from((pixels * 8) >> 20).unwrap_or(u32::MAX).clamp(1, BUDGET_MIB);
     let closed = |_| ImageError::Storage("previews are closed".into());
     let _place = images.workshop.places.acquire().await.map_err(closed)?;
     let _memory = images.workshop.memory.acquire_many(need).await.map_err(closed)?;
     let original = images.full(image).await?;
     let work = tokio::task::spawn_blocking(move || make(&original, format, edge, max_bytes, kind));
-    let made = work.await.map_err(|_| ImageError::Storage("a preview broke off".into()))?;
+    let Ok(made) = work.await else {
+        tracing::error!(image.id = %image.id, "the decoder panicked on a stored image");
+        return Ok(None);
+    };
     match made {
         Ok(Some((bytes, full_quality))) => {
             let key = if full_quality { &best } else { &limited };
@@ -104,10 +109,11 @@ fn make(
     kind: ThumbnailFormat,
 ) -> Result<Option<(Bytes, bool)>, PreviewError> {
     let (picture, orientation) = decode(original, format)?;
+    let mut picture = Original { picture, multiplied: false };
     let mut edge = edge;
     let mut first = true;
     loop {
-        let mut small = scaled(&picture, edge)?;
+        let mut small = picture.scaled(edge)?;
         small.apply_orientation(orientation);
         for quality in QUALITIES {
             let bytes = encode(&small, kind, quality)?;
@@ -116,7 +122,7 @@ fn make(
             }
             first = false;
         }
-        edge = edge.min(picture.width().max(picture.height())) * 3 / 4;
+        edge = edge.min(picture.longest()) * 3 / 4;
         if edge < SMALLEST_EDGE {
             return Ok(None);
         }
@@ -143,6 +149,12 @@ fn decode(original: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orienta
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
     limits.reserve(decoder.total_bytes())?;
+    let (width, height) = decoder.dimensions();
+    let color = decoder.color_type();
+    if !matches!(color, ColorType::Rgb8 | ColorType::Rgba8) {
+        // It is converted, and both are in memory for a moment.
+        limits.reserve(u64::from(width) * u64::from(height) * if color.has_alpha() { 4 } else { 3 })?;
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder)?;
     let picture = match picture {
@@ -153,28 +165,58 @@ fn decode(original: &[u8], format: ImageFormat) -> Result<(DynamicImage, Orienta
     Ok((picture, orientation))
 }
 
-/// Never enlarges.
-fn scaled(picture: &DynamicImage, edge: u32) -> Result<DynamicImage, PreviewError> {
-    let (width, height) = (picture.width(), picture.height());
-    let longest = width.max(height);
-    if longest <= edge {
-        return Ok(picture.clone());
+/// A decoded picture on its way to smaller sizes.
+struct Original {
+    picture: DynamicImage,
+    /// Colours already multiplied by their alpha, in place: left to the resizer it costs a second copy of all pixels.
+    multiplied: bool,
+}
+
+impl Original {
+    fn longest(&self) -> u32 {
+        self.picture.width().max(self.picture.height())
     }
-    let part = |side: u32| (u64::from(side) * u64::from(edge) / u64::from(longest)).max(1) as u32;
-    let (to_width, to_height) = (part(width), part(height));
-    let alpha = picture.color().has_alpha();
-    let pixel = if alpha { resize::PixelType::U8x4 } else { resize::PixelType::U8x3 };
-    let source = resize::images::ImageRef::new(width, height, picture.as_bytes(), pixel)
-        .map_err(|_| PreviewError::Buffer)?;
-    let mut target = resize::images::Image::new(to_width, to_height, pixel);
-    resize::Resizer::new().resize(&source, &mut target, None)?;
-    let pixels = target.into_vec();
-    let small = if alpha {
-        image::RgbaImage::from_raw(to_width, to_height, pixels).map(DynamicImage::ImageRgba8)
-    } else {
-        image::RgbImage::from_raw(to_width, to_height, pixels).map(DynamicImage::ImageRgb8)
-    };
-    small.ok_or(PreviewError::Buffer)
+
+    /// Never enlarges. The first edge may be any; each later one must be smaller.
+    fn scaled(&mut self, edge: u32) -> Result<DynamicImage, PreviewError> {
+        let (width, height, longest) = (self.picture.width(), self.picture.height(), self.longest());
+        if longest <= edge {
+            return Ok(self.picture.clone());
+        }
+        let part = |side: u32| (u64::from(side) * u64::from(edge) / u64::from(longest)).max(1) as u32;
+        let (to_width, to_height) = (part(width), part(height));
+        self.multiply()?;
+        let pixel = if self.multiplied { resize::PixelType::U8x4 } else { resize::PixelType::U8x3 };
+        let source = resize::images::ImageRef::new(width, height, self.picture.as_bytes(), pixel)
+            .map_err(|_| PreviewError::Buffer)?;
+        let mut target = resize::images::Image::new(to_width, to_height, pixel);
+        let options = resize::ResizeOptions::new().use_alpha(false);
+        resize::Resizer::new().resize(&source, &mut target, &options)?;
+        if self.multiplied {
+            resize::MulDiv::new().divide_alpha_inplace(&mut target).map_err(|_| PreviewError::Buffer)?;
+        }
+        let pixels = target.into_vec();
+        let small = if self.multiplied {
+            image::RgbaImage::from_raw(to_width, to_height, pixels).map(DynamicImage::ImageRgba8)
+        } else {
+            image::RgbImage::from_raw(to_width, to_height, pixels).map(DynamicImage::ImageRgb8)
+        };
+        small.ok_or(PreviewError::Buffer)
+    }
+
+    fn multiply(&mut self) -> Result<(), PreviewError> {
+        let DynamicImage::ImageRgba8(pixels) = &mut self.picture else { return Ok(()) };
+        if self.multiplied {
+            return Ok(());
+        }
+        let (width, height) = pixels.dimensions();
+        let mut view =
+            resize::images::Image::from_slice_u8(width, height, pixels.as_mut(), resize::PixelType::U8x4)
+                .map_err(|_| PreviewError::Buffer)?;
+        resize::MulDiv::new().multiply_alpha_inplace(&mut view).map_err(|_| PreviewError::Buffer)?;
+        self.multiplied = true;
+        Ok(())
+    }
 }
 
 fn encode(picture: &DynamicImage, kind: ThumbnailFormat, quality: f32) -> Result<Vec<u8>, PreviewError> {

@@ -42,6 +42,11 @@ impl Storage {
         if settings.kind != "fs" {
             return Storage::remote(settings);
         }
+        if let Some(name) = settings.options.keys().find(|name| option(name).is_none() || *name != "root") {
+            return Err(ImageError::Storage(format!(
+                "`storage.options.{name}`: `kind: fs` has one option, `root`, the path of a folder"
+            )));
+        }
         let root = data_dir.join(option("root").unwrap_or("images"));
         let temp = root.join(TEMP);
         let refuse = |error: io::Error| {
@@ -172,8 +177,9 @@ impl Storage {
     }
 
     pub async fn remove_with_copies(&self, key: &str) -> Result<(), ImageError> {
+        let upload = key.starts_with("uploads/"); // many in one folder, none with copies
         if let Some((folder, _)) = key.rsplit_once('/')
-            && !key.starts_with("uploads/")
+            && !upload
         {
             let beside = self.operator.list(&format!("{folder}/")).await.map_err(|e| failed(&e))?;
             for entry in beside {
@@ -184,7 +190,7 @@ impl Storage {
             }
         }
         self.operator.delete(key).await.map_err(|e| failed(&e))?;
-        if let Some(path) = self.local_path(key) {
+        if let (Some(path), false) = (self.local_path(key), upload) {
             // The job's folder goes with its last image; one that is not empty stays.
             path.parent().map(fs::remove_dir);
         }
@@ -242,16 +248,22 @@ impl Drop for Temporary {
 }
 
 impl Local {
-    /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk.
+    /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk. From the
+    /// outside in: an outer folder is always being changed by somebody, and after its sync the inner one, changed
+    /// before, has little left to do.
     fn settle(&self, file: &Path) -> io::Result<()> {
         const REMEMBERED: usize = 4_096;
         let mut fresh = Vec::new();
+        let mut outer = Vec::new();
         for folder in file.ancestors().skip(1) {
-            fs::File::open(folder)?.sync_all()?;
+            outer.push(folder);
             if folder == self.root || self.settled.lock().contains(folder) {
                 break;
             }
             fresh.push(folder.to_owned());
+        }
+        for folder in outer.into_iter().rev() {
+            fs::File::open(folder)?.sync_all()?;
         }
         let mut settled = self.settled.lock();
         if settled.len() + fresh.len() > REMEMBERED {

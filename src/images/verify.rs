@@ -168,4 +168,30 @@ mod tests {
         let why = verify(&Blob::from(Bytes::from_static(FOX)), caps).unwrap_err().to_string();
         assert!(why.contains("465") && why.contains("400"), "{why}");
     }
+
+    const SEEDS: [&[u8]; 4] = [
+        FOX,
+        include_bytes!("testdata/fox_1024_alpha.png"),
+        include_bytes!("testdata/fox_64.jpg"),
+        include_bytes!("testdata/fox_64_alpha.webp"),
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            seed in proptest::sample::select(SEEDS.to_vec()),
+            changes in proptest::collection::vec((0_usize..480, proptest::prelude::any::<u8>()), 0..12),
+            length in 0_usize..480,
+        ) {
+            let mut bytes = seed.to_vec();
+            for (at, value) in changes {
+                let at = at % bytes.len();
+                bytes[at] = value;
+            }
+            bytes.truncate(length);
+            if let Ok(verified) = verify(&Blob::from(Bytes::from(bytes.clone())), CAPS) {
+                proptest::prop_assert_eq!(verified.bytes, bytes.len() as u64);
+            }
+        }
+    }
 }

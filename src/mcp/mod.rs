@@ -49,6 +49,11 @@ impl Default for ServerInfo {
     }
 }
 
+/// Names and descriptions of the tools, for people.
+pub fn tool_cards() -> impl Iterator<Item = (&'static str, &'static str)> {
+    tools::Tool::ALL.into_iter().map(|tool| (tool.name(), tool.description()))
+}
+
 /// The MCP server. Cheap to clone; everything in it is shared.
 #[derive(Clone)]
 pub struct Mcp {

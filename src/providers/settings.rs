@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// One entry of `providers:`. The fields here are the gateway's own; all others are the plugin's.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Instance {
     /// Which plugin: `openai`, `workers-ai`, `placeholder`, ...
@@ -29,9 +29,32 @@ pub struct Instance {
     /// Further hosts that result URLs may name; loopback and http only when listed here. A host may carry a port.
     pub result_hosts: Vec<String>,
     pub limits: Limits,
-    /// The plugin's own settings.
-    #[serde(flatten)]
+    /// The plugin's own settings, credentials among them: serialised by their names only.
+    #[serde(flatten, serialize_with = "masked")]
     pub plugin: Map<String, Value>,
+}
+
+fn masked<S: serde::Serializer>(settings: &Map<String, Value>, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_map(settings.keys().map(|name| (name, "***")))
+}
+
+impl std::fmt::Debug for Instance {
+    /// The plugin's settings by their names: credentials are among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Instance { kind, concurrency, rate, timeout, default_model, fallback_model, .. } = self;
+        f.debug_struct("Instance")
+            .field("kind", kind)
+            .field("concurrency", concurrency)
+            .field("rate", rate)
+            .field("timeout", timeout)
+            .field("default_model", default_model)
+            .field("fallback_model", fallback_model)
+            .field("api_keys", &self.api_keys)
+            .field("result_hosts", &self.result_hosts)
+            .field("limits", &self.limits)
+            .field("plugin", &self.plugin.keys().collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 impl Instance {

@@ -97,12 +97,12 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:21: routes[0].to[0].to: there is no instance in `providers` called `opnai`; did you mean `openai`?",
         ),
         (
-            "routes: [{when: {team: x}}]",
-            "1:24: routes[0].when.team: there is no team in `teams` called `x`; there are `default`",
+            "routes: [{to: [openai/x], when: {team: x}}]",
+            "1:40: routes[0].when.team: there is no team in `teams` called `x`; there are `default`",
         ),
         (
-            "routes: [{when: {model: [phot]}}]",
-            "1:26: routes[0].when.model[0]: there is no model in `models` called `phot`; did you mean `photo`?",
+            "routes: [{to: [openai/x], when: {model: [phot]}}]",
+            "1:42: routes[0].when.model[0]: there is no model in `models` called `phot`; did you mean `photo`?",
         ),
         (
             "auth: {keys: [{id: a, team: defualt}]}",
@@ -172,16 +172,64 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:59: providers.a.timeout: `5` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d",
         ),
         (
-            "models: {a: {defaults: {siez: 1x1}}}",
-            "1:25: models.a.defaults.siez: unknown argument; did you mean `size`?",
+            "models: {a: {targets: [5]}}",
+            "1:24: models.a.targets[0]: expected text, found a number: put it in quotes",
         ),
         (
-            "models: {a: {defaults: {quality: hihg}}}",
-            "1:34: models.a.defaults.quality: unknown variant `hihg`, expected one of `auto`, `low`, `medium`, `high`, `xhigh`, `max`",
+            "providers: {a: {kind: openai, base_url: 'ftp://h'}}",
+            "1:41: providers.a.base_url: `ftp://h` is not an http(s) URL",
+        ),
+        ("providers: {a: {kind: openai, max_n: 0}}", "1:38: providers.a.max_n: 0 is not within 1 to 100"),
+        (
+            "models: {a: {}}",
+            "1:13: models.a: `targets` is missing: a model needs one, such as placeholder/card",
+        ),
+        ("routes: [{name: a}]", "1:10: routes[0]: `to` is missing: a route needs a target"),
+        (
+            "server: {allowed_origins: ['https://h/']}",
+            "1:28: server.allowed_origins[0]: `https://h/` is not an origin such as https://app.example.com, nor `*`",
         ),
         (
-            "models: {a: {capabilities: {refs: 1}}}",
-            "1:29: models.a.capabilities.refs: unknown capability; there are ",
+            "server: {trusted_proxies: [10.0.0.0/33]}",
+            "1:28: server.trusted_proxies[0]: `10.0.0.0/33` is neither an address nor a network such as 10.0.0.0/8",
+        ),
+        ("mcp: {paths: {jobs: mcp}}", "1:21: mcp.paths.jobs: `mcp` is not a path such as /mcp"),
+        ("mcp: {paths: {sse: /mcp}}", "1:20: mcp.paths.sse: `/mcp` is also mcp.paths.jobs"),
+        (
+            "telemetry: {log: {level: inof}}",
+            "1:26: telemetry.log.level: `inof` is not a level; did you mean `info`?",
+        ),
+        (
+            "auth: {oauth: {sign_in: [kee]}}",
+            "1:26: auth.oauth.sign_in[0]: there is no issuer in `auth.issuers` called `kee`",
+        ),
+        (
+            "auth: {issuers: [{issuer: i, audience: a, algorithms: [HS256], jwks_file: f}]}",
+            "1:56: auth.issuers[0].algorithms[0]: `HS256` is not an algorithm with a public key; did you mean ",
+        ),
+        (
+            "limits: {overall: {spend: 5 EUR/day}}",
+            "1:27: limits.overall.spend: there is no rate for `EUR` in `routing.exchange_rates`",
+        ),
+        (
+            "models: {a: {targets: [openai/x], price: [{image: 1 EUR}]}}",
+            "1:51: models.a.price[0].image: there is no rate for `EUR` in `routing.exchange_rates`",
+        ),
+        (
+            "routing: {exchange_rates: {eur: 1}}",
+            "1:28: routing.exchange_rates.eur: a currency is three capital letters, such as USD",
+        ),
+        (
+            "models: {a: {targets: [openai/x], defaults: {siez: 1x1}}}",
+            "1:46: models.a.defaults.siez: unknown argument; did you mean `size`?",
+        ),
+        (
+            "models: {a: {targets: [openai/x], defaults: {quality: hihg}}}",
+            "1:55: models.a.defaults.quality: unknown variant `hihg`, expected one of `auto`, `low`, `medium`, `high`, `xhigh`, `max`",
+        ),
+        (
+            "models: {a: {targets: [openai/x], capabilities: {refs: 1}}}",
+            "1:50: models.a.capabilities.refs: unknown capability; there are ",
         ),
         (
             "storage: {options: {rot: x}}",
@@ -263,7 +311,7 @@ fn a_secret_is_in_no_error() {
         "routes: [{to: ['${CANARY}/x', '${CANARY}']}]",
         "routing: {default_model: ['${CANARY}'], default_provider: '${CANARY}'}",
         "auth: {keys: [{id: a, expires: '${CANARY}', team: '${CANARY}'}, {id: '${CANARY}'}, {id: '${CANARY}'}]}",
-        "models: {a: {defaults: {size: '${CANARY}', quality: '${CANARY}', seed: '${CANARY}'}}}",
+        "models: {a: {targets: [openai/x], defaults: {size: '${CANARY}', quality: '${CANARY}', seed: '${CANARY}'}}}",
         "api_key: sk-canary\nsecret: sk-canary",
         "database: {url: 'postgres://u:sk-canary@h/d'}",
         "api_key: \"sk-canary\nx: [",
@@ -279,6 +327,21 @@ fn a_secret_is_in_no_error() {
         let errors = load_in(folder.path(), "", &[], &[set]).expect_err(set);
         assert!(!errors.to_string().contains("canary"), "{set}\n{errors}");
     }
+}
+
+#[test]
+fn a_secret_is_in_no_dump_of_what_was_loaded() {
+    let yaml = "
+server: {secret: sk-canary-of-more-than-thirty-two-bytes, previous_secrets: [sk-canary-of-more-than-thirty-two-bytes]}
+redis: {url: sk-canary}
+auth: {keys: [{id: a, key: sk-canary}]}
+providers: {a: {kind: openai, api_key: sk-canary, api_keys: [{id: a, value: sk-canary}]}}
+";
+    let loaded = load_text(yaml).unwrap();
+    assert_eq!(loaded.config.providers["a"].plugin["api_key"], "sk-canary");
+    assert!(!format!("{loaded:?}").contains("canary"), "{loaded:?}");
+    let json = serde_json::to_string(&loaded.config).unwrap();
+    assert!(!json.contains("canary"), "{json}");
 }
 
 mod any_text {

@@ -55,6 +55,14 @@ fn built_in_entries_take_the_environment() {
 }
 
 #[test]
+fn a_bad_variable_of_a_built_in_entry_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = load_in(folder.path(), "", &["PUBLIC_URL=nonsense"], &[]).unwrap_err().to_string();
+    let wanted = "built-in entries: server.public_url: not a URL such as https://images.example.com (the value of `${PUBLIC_URL:-}`)";
+    assert_eq!(text, wanted);
+}
+
+#[test]
 fn a_given_section_replaces_the_built_in_one_as_a_whole() {
     let loaded = load_text("providers:\n  mine: {kind: openai, api_key: x}\n").unwrap();
     assert_eq!(loaded.config.providers.keys().collect::<Vec<_>>(), ["mine"]);
@@ -86,6 +94,44 @@ fn the_example_loads_and_says_what_comes_later() {
     assert_eq!(loaded.warnings, [""; 0]);
 }
 
+/// Key paths at which two values differ.
+fn differences(a: &serde_json::Value, b: &serde_json::Value, path: &str, out: &mut Vec<String>) {
+    match (a, b) {
+        (serde_json::Value::Object(a), serde_json::Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let null = serde_json::Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null));
+                differences(a, b, &format!("{path}.{key}"), out);
+            }
+        }
+        (a, b) if a != b => out.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_example_differs_from_the_defaults_only_in_its_examples() {
+    let example = load_text(include_str!("../testdata/example.yaml")).unwrap();
+    let mut found = Vec::new();
+    differences(&json(&example.config), &json(&load_none(&[]).config), "", &mut found);
+    let wanted = [
+        ".auth.issuers",
+        ".auth.keys",
+        ".auth.oauth.sign_in",
+        ".mcp.clients",
+        ".routes",
+        ".server.admin_listen",
+        ".server.public_url",
+        ".teams.design",
+        ".teams.marketing",
+        ".teams.platform",
+    ];
+    assert_eq!(found, wanted);
+}
+
 #[test]
 fn the_documented_file_says_what_the_code_does() {
     let documented = load_text(include_str!("../../../config.yaml")).unwrap_or_else(|e| panic!("{e}"));
@@ -108,10 +154,10 @@ fn the_documented_file_says_what_the_code_does() {
 fn the_file_of_variables_feeds_the_configuration_and_the_environment_wins() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(".env"), "ONE=file\nTWO=file\n").unwrap();
-    let yaml = "providers: {a: {kind: openai, api_key: '${ONE}', base_url: \"${TWO}\"}}\n";
+    let yaml = "providers: {a: {kind: openai, api_key: '${ONE}', organization: \"${TWO}\"}}\n";
     let loaded = load_in(folder.path(), yaml, &["TWO=real"], &[]).unwrap();
     let plugin = &loaded.config.providers["a"].plugin;
-    assert_eq!((&plugin["api_key"], &plugin["base_url"]), (&"file".into(), &"real".into()));
+    assert_eq!((&plugin["api_key"], &plugin["organization"]), (&"file".into(), &"real".into()));
 
     std::fs::write(folder.path().join("other.env"), "ONE=other\nTWO=other\n").unwrap();
     let options = LoadOptions {

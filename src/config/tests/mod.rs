@@ -40,7 +40,11 @@ fn errors(yaml: &str) -> String {
     load_text(yaml).expect_err(yaml).to_string()
 }
 
-/// Everything in a configuration, secrets masked.
+/// Everything in a configuration, the gateway's own secrets masked and the plugins' settings as they are.
 fn json(config: &Config) -> serde_json::Value {
-    serde_json::to_value(config).unwrap()
+    let mut json = serde_json::to_value(config).unwrap();
+    for (id, instance) in &config.providers {
+        json["providers"][id]["plugin"] = instance.plugin.clone().into();
+    }
+    json
 }

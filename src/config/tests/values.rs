@@ -95,6 +95,12 @@ teams:
 }
 
 #[test]
+fn a_file_from_windows_is_read() {
+    let config = config("\u{feff}jobs:\r\n  workers: 3\r\n  lease: 5s\r\n");
+    assert_eq!((config.jobs.workers, config.jobs.lease), (3, Span::secs(5)));
+}
+
+#[test]
 fn a_public_listener_with_a_local_link_address_is_warned_about() {
     let yaml = |url: &str| format!("server: {{listen: '0.0.0.0:80', insecure: true, public_url: '{url}'}}\n");
     for url in ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:80"] {
@@ -102,6 +108,8 @@ fn a_public_listener_with_a_local_link_address_is_warned_about() {
         assert!(warnings.len() == 1 && warnings[0].contains("0.0.0.0:80"), "{warnings:?}");
     }
     assert!(load_text(&yaml("https://images.example.com")).unwrap().warnings.is_empty());
+    let open = load_text("server: {listen: '0.0.0.0:80', insecure: true}").unwrap().warnings;
+    assert!(open.len() == 1 && open[0].contains("not set"), "{open:?}");
     assert!(load_text("server: {public_url: 'http://localhost:1'}").unwrap().warnings.is_empty());
 }
 
@@ -116,6 +124,7 @@ fn what_comes_later_is_said_only_when_it_is_asked_for() {
         ("teams: {a: {approve_above: 1 USD}}", "teams: "),
         ("teams: {a: {time_zone: Europe/Berlin}}", "teams: "),
         ("apis: {rest: false}", "apis: "),
+        ("models: {a: {targets: [openai/x], capabilities: {references: 1}}}", "models: "),
     ] {
         let later = load_text(yaml).unwrap_or_else(|e| panic!("{e}")).later;
         assert!(later.len() == 1 && later[0].starts_with(wanted), "{yaml}: {later:?}");

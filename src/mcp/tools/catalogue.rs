@@ -55,6 +55,10 @@ impl Tool {
         self.about().0
     }
 
+    pub const fn description(self) -> &'static str {
+        self.about().2
+    }
+
     pub fn scope(self) -> Scope {
         match self.about().3 {
             Effect::Reads => Scope::ImagesRead,
