@@ -37,8 +37,8 @@ pub(super) struct Made {
     pub vendor_request_id: Option<String>,
 }
 
-/// A lease must hold this much longer for a paid call to go out.
-const TRUST: Duration = Duration::from_secs(3);
+/// A lease must hold this share of itself longer for a paid call to go out.
+const TRUST: u32 = 5;
 /// Between two tries to write a ticket or to store an image.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -164,7 +164,7 @@ impl Run<'_> {
         let mut tries = 0;
         loop {
             // Checked right before the bytes leave: a paused process must not submit under a lease it lost.
-            if !self.held.trusted(TRUST) {
+            if !self.held.trusted(*self.inner.settings.lease / TRUST) {
                 return Err(Attempted::Lost);
             }
             tries += 1;
@@ -339,7 +339,6 @@ impl Run<'_> {
             (currency.len() == 3)
                 .then(|| plugin_api::value::Money::micros(target.price.unwrap_or(0), currency))
         };
-        // A price that the configuration states goes before the vendor's usage.
         reported.or_else(estimated)
     }
 

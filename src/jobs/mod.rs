@@ -168,7 +168,11 @@ impl Jobs {
     /// # Cancellation
     /// Dropped before it returns, the jobs may or may not be there; an idempotency key tells.
     pub async fn generate(&self, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError> {
-        self.0.generate(owner, generation).await
+        let (inner, owner) = (self.0.clone(), owner.clone());
+        // In a task of its own: a client that leaves between the commit and the start must not leave a claimed job
+        // that nobody runs.
+        let accepting = tokio::spawn(async move { inner.generate(&owner, generation).await });
+        accepting.await.unwrap_or_else(|gone| Err(StoreError(format!("the submit broke off: {gone}")).into()))
     }
 
     /// One job of the team; somebody else's is `None`, as one that does not exist.

@@ -141,7 +141,8 @@ impl Inner {
                 continue;
             }
             let sent = Instant::now();
-            match self.store.heartbeat(&self.owner, self.lease_us()).await {
+            let ids = before.iter().map(|(id, _)| *id).collect();
+            match self.store.heartbeat(&self.owner, self.lease_us(), ids).await {
                 Ok(holds) => self.learn(&before, &holds, sent),
                 Err(error) => tracing::warn!(%error, "heartbeat failed"),
             }

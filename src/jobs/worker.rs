@@ -14,16 +14,31 @@ use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 /// Between two tries to write how a job ended.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// A job this process runs. However its task ends, its lease is kept no longer and its slot goes on.
+struct Running {
+    inner: Arc<Inner>,
+    id: uuid::Uuid,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.inner.let_go(self.id);
+        drop(self.permit.take());
+        self.inner.wake.notify_one();
+    }
+}
+
 impl Inner {
     /// Runs a claimed job in a task of its own, on the slot that `permit` stands for.
     pub(super) fn start(self: &Arc<Inner>, claimed: Claimed, permit: OwnedSemaphorePermit) {
         let inner = self.clone();
         // Held before the task runs: the sweep must not take the job for an orphan.
         let held = inner.hold(&claimed);
+        let guard = Running { inner: inner.clone(), id: claimed.job.id, permit: Some(permit) };
         inner.tasks.clone().spawn(async move {
             inner.run(claimed, held).await;
-            drop(permit);
-            inner.wake.notify_one();
+            drop(guard);
         });
     }
 
@@ -39,10 +54,7 @@ impl Inner {
                     claimed = next;
                     held = self.hold(&claimed);
                 }
-                None => {
-                    self.let_go(id);
-                    return;
-                }
+                None => return,
             }
         }
     }
@@ -89,8 +101,9 @@ impl Inner {
                 self.next_try(claimed, None, job.target, after).await
             }
             Attempted::Lost => {
-                tracing::warn!(job.id = %job.id, "the lease was lost; whoever holds it goes on");
-                None
+                tracing::warn!(job.id = %job.id, "the lease could not be trusted; whoever holds it goes on");
+                // Where it was not lost after all, the job goes back unspent; else this changes nothing.
+                self.next_try(claimed, None, job.target, PAUSE).await
             }
         }
     }

@@ -137,6 +137,8 @@ impl Registry {
             return Ok((to.clone(), vec![to]));
         }
         let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+        let is_on = |name: &&&str| self.models[**name].targets.iter().any(|t| self.why_off(t.to()).is_none());
+        let on: Vec<&str> = names.iter().filter(is_on).copied().collect();
         let near = names
             .iter()
             .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
@@ -144,7 +146,7 @@ impl Registry {
             .filter(|n| strsim::jaro_winkler(n, name) > 0.8)
             .map(|n| format!(" Did you mean `{n}`?"))
             .unwrap_or_default();
-        let message = format!("There is no model `{name}`.{hint} Accepted: {}.", names.join(", "));
+        let message = format!("There is no model `{name}`.{hint} Accepted: {}.", on.join(", "));
         Err(PlanError::new(Unplannable::Unknown, "model", message))
     }
 

@@ -136,16 +136,19 @@ impl Store {
             .await
     }
 
-    /// Renews every lease of `owner`, and tells which jobs it still holds, with their epochs.
+    /// Renews the leases that `owner` has on these jobs, and tells which it still holds, with their epochs and
+    /// whether a cancellation was asked for.
     pub async fn heartbeat(
         &self,
         owner: &str,
         lease_us: i64,
+        ids: Vec<Uuid>,
     ) -> Result<HashMap<Uuid, (i64, bool)>, StoreError> {
         let owner = owner.to_owned();
         self.write(move |tx, now| {
             Box::pin(async move {
                 let mine = Condition::all()
+                    .add(job::Column::Id.is_in(ids))
                     .add(job::Column::State.eq(State::Running.code()))
                     .add(job::Column::LeaseOwner.eq(&owner));
                 job::Entity::update_many()

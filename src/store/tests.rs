@@ -246,7 +246,7 @@ async fn a_stale_worker_changes_nothing() {
     assert!(taken[0].rescued && taken[0].job.lease_epoch == 2 && taken[0].attempt.id == first.attempt.id);
     assert!(matches!(scene.store.finish(completed(&first)).await.unwrap(), Finished::Stale));
     assert!(
-        scene.store.heartbeat("me", LEASE).await.unwrap().is_empty(),
+        scene.store.heartbeat("me", LEASE, vec![first.job.id]).await.unwrap().is_empty(),
         "the old holder learns that it lost the job"
     );
     assert!(matches!(scene.store.finish(completed(&taken[0])).await.unwrap(), Finished::Applied(_)));
@@ -262,7 +262,9 @@ async fn a_live_lease_is_not_rescued_and_a_heartbeat_keeps_it() {
     let one = started(&scene, job("t")).await;
     for _ in 0..5 {
         scene.clock.advance(Duration::from_secs(10));
-        assert!(scene.store.heartbeat("me", LEASE).await.unwrap().contains_key(&one.job.id));
+        assert!(
+            scene.store.heartbeat("me", LEASE, vec![one.job.id]).await.unwrap().contains_key(&one.job.id)
+        );
         assert!(scene.store.rescue("other", LEASE, 10, &[]).await.unwrap().is_empty());
     }
 }
