@@ -1,1 +1,5 @@
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    image_gateway::run(image_gateway::providers::builtin::PLUGINS)
+}

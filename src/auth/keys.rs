@@ -233,15 +233,17 @@ fn file_digest(key: &FileKey) -> Result<Option<Vec<u8>>, KeyError> {
     Ok(Some(bytes))
 }
 
-/// The moment a key ends: of a day its last one, in UTC.
 fn expiry(id: &str, text: &str) -> Result<i64, KeyError> {
-    let bad = || KeyError::Expiry(id.into(), text.into());
+    expires_us(text).ok_or_else(|| KeyError::Expiry(id.into(), text.into()))
+}
+
+/// The moment a key ends: an RFC 3339 time, or of a day (`2027-01-31`) its last one, in UTC. `None`: neither.
+pub fn expires_us(text: &str) -> Option<i64> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(time.as_microsecond());
+        return Some(time.as_microsecond());
     }
-    let day: jiff::civil::Date = text.parse().map_err(|_| bad())?;
-    let next = day.tomorrow().map_err(|_| bad())?;
-    Ok(next.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| bad())?.timestamp().as_microsecond())
+    let next = text.parse::<jiff::civil::Date>().ok()?.tomorrow().ok()?;
+    Some(next.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_microsecond())
 }
 
 /// The token of `Bearer <token>`, the scheme in any case.

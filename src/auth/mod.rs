@@ -5,7 +5,7 @@ mod principal;
 mod secrets;
 mod settings;
 
-pub use keys::{AuthError, KeyError, Keys, hash, new_key, new_key_id};
+pub use keys::{AuthError, KeyError, Keys, expires_us, hash, new_key, new_key_id};
 pub use principal::Principal;
 pub use secrets::{Purpose, SecretError, Secrets, master_secret};
 pub use settings::{

@@ -1,1 +1,118 @@
-//! cli
+//! The command line: one file per command. It reads arguments and the configuration, asks `app` to serve, and turns
+//! every error into a sentence. What is printed for people is made here; what happens is the other modules'.
+
+mod banner;
+mod check;
+mod doctor;
+mod jobs;
+mod keys;
+mod migrate;
+mod options;
+mod output;
+mod schema;
+mod serve;
+mod stdio;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use options::{Gateway, Globals};
+use plugin_api::Plugin;
+use std::{process::ExitCode, time::Duration};
+
+/// How long what still runs in the background may hold up the end: a thread that reads a terminal never ends.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
+const EXAMPLES: &str = "\
+Examples:
+  image-gateway                                    serve on 127.0.0.1:8000 with built-in settings
+  image-gateway --listen 127.0.0.1:0               on a free port, which is printed
+  image-gateway serve --config prod.yaml --set server.insecure=true --listen 0.0.0.0:8000
+  image-gateway check                              what is on, what is off, and why
+  image-gateway keys create --team design --expires 90d";
+
+/// The gateway between AI assistants (MCP) and image-generation vendors.
+#[derive(Debug, Parser)]
+#[command(name = "image-gateway", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(flatten)]
+    serve: serve::Args,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Stdio(stdio::Args),
+    /// Check the configuration; print what is on, what is off, and why
+    ///
+    /// Reads the configuration as `serve` would and starts nothing: no file is made, no vendor is called. All errors
+    /// are reported in one go, and the exit code is 1.
+    Check,
+    /// Examine the machine: database, storage, disk, clock, and every provider's credentials
+    ///
+    /// Vendors are asked only what is free. The exit code is 1 when something fails.
+    Doctor,
+    /// Make, list and revoke the keys of callers; works while the server runs
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Look at jobs of every team, or cancel one; works while the server runs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Bring the database's schema up to date (`serve` does it too)
+    Migrate,
+    /// Print a JSON Schema
+    #[command(subcommand)]
+    Schema(schema::Command),
+}
+
+/// Reads the process's arguments and does what they say.
+pub fn run(plugins: &'static [Plugin]) -> ExitCode {
+    let raw: Vec<_> = std::env::args_os().collect();
+    let cli = match parse(&raw) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, on stdout and with 0.
+            error.print().ok();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(&anyhow::anyhow!("no threads can be started: {error}")),
+    };
+    let done = runtime.block_on(dispatch(cli, plugins));
+    runtime.shutdown_timeout(LAST_MOMENT);
+    done.unwrap_or_else(|error| output::fail(&error))
+}
+
+fn parse(raw: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::try_parse_from(raw)?;
+    cli.globals.set = options::all_sets(raw);
+    if !cli.serve.listen.is_empty() {
+        match &mut cli.command {
+            None => {}
+            Some(Command::Serve(args)) => args.listen.splice(..0, cli.serve.listen.drain(..)).for_each(drop),
+            Some(_) => {
+                let text = "`--listen` is for `serve` only; leave it out here";
+                return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
+            }
+        }
+    }
+    Ok(cli)
+}
+
+async fn dispatch(cli: Cli, plugins: &'static [Plugin]) -> anyhow::Result<ExitCode> {
+    let gateway = Gateway { globals: cli.globals, plugins };
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(gateway, args).await,
+        Command::Stdio(args) => stdio::run(gateway, args).await,
+        Command::Check => check::run(&gateway),
+        Command::Doctor => doctor::run(&gateway).await,
+        Command::Keys(command) => keys::run(&gateway, command).await,
+        Command::Jobs(command) => jobs::run(&gateway, command).await,
+        Command::Migrate => migrate::run(&gateway).await,
+        Command::Schema(command) => schema::run(&gateway, &command),
+    }
+}

@@ -22,7 +22,6 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
     if url.starts_with("http://") {
         remote.push("--allow-http");
     }
-    let servers = |entry: Value| pretty(&json!({ "mcpServers": { NAME: entry } }));
     let snippet = |client, how, text| Snippet { client, how, text };
     vec![
         snippet(
@@ -33,22 +32,35 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
         snippet(
             "Claude Desktop",
             "claude_desktop_config.json (Settings, Developer, Edit Config); the gateway on the same machine, no key:",
-            servers(json!({ "command": exe, "args": ["stdio"] })),
+            entry("mcpServers", &[("command", json!(exe)), ("args", json!(["stdio"]))]),
         ),
         snippet(
             "Claude Desktop, from another machine",
             "The same file; needs Node.js:",
-            servers(json!({ "command": "npx", "args": remote, "env": { "AUTH_HEADER": bearer } })),
+            entry(
+                "mcpServers",
+                &[
+                    ("command", json!("npx")),
+                    ("args", json!(remote)),
+                    ("env", json!({ "AUTH_HEADER": bearer })),
+                ],
+            ),
         ),
-        snippet("Cursor", "~/.cursor/mcp.json, or .cursor/mcp.json in a project:", {
-            servers(json!({ "url": url, "headers": headers }))
-        }),
-        snippet("Windsurf", "~/.codeium/windsurf/mcp_config.json:", {
-            servers(json!({ "serverUrl": url, "headers": headers }))
-        }),
-        snippet("VS Code", ".vscode/mcp.json:", {
-            pretty(&json!({ "servers": { NAME: { "type": "http", "url": url, "headers": headers } } }))
-        }),
+        snippet(
+            "Cursor",
+            "~/.cursor/mcp.json, or .cursor/mcp.json in a project:",
+            entry("mcpServers", &[("url", json!(url)), ("headers", headers.clone())]),
+        ),
+        snippet(
+            "Windsurf",
+            "~/.codeium/windsurf/mcp_config.json:",
+            entry("mcpServers", &[("serverUrl", json!(url)), ("headers", headers.clone())]),
+        ),
+        snippet(
+            "VS Code",
+            ".vscode/mcp.json:",
+            entry("servers", &[("type", json!("http")), ("url", json!(url)), ("headers", headers.clone())]),
+        ),
         snippet(
             "MCP Inspector",
             "Run in a terminal; lists the tools:",
@@ -57,21 +69,34 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
                  --header \"Authorization: {bearer}\" --method tools/list"
             ),
         ),
-        snippet("Better Chatbot", "Add an MCP server with this configuration:", {
-            pretty(&json!({ "url": url, "headers": headers }))
-        }),
+        snippet(
+            "Better Chatbot",
+            "Add an MCP server with this configuration:",
+            object(&[("url", json!(url)), ("headers", headers)], 0),
+        ),
         snippet("Node.js", "Any version with fetch:", node(&url, &bearer)),
         snippet("curl", "Draws a picture and prints where it is:", curl(&url, &bearer)),
     ]
 }
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}")
+/// The gateway among the servers of a client's file.
+fn entry(servers: &str, fields: &[(&str, Value)]) -> String {
+    let fields = object(fields, 4);
+    format!("{{\n  \"{servers}\": {{\n    \"{NAME}\": {fields}\n  }}\n}}")
+}
+
+/// A JSON object in the order people write it, one field on a line.
+fn object(fields: &[(&str, Value)], indent: usize) -> String {
+    let lines: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{:indent$}  \"{name}\": {value}", "")).collect();
+    format!("{{\n{}\n{:indent$}}}", lines.join(",\n"), "")
 }
 
 fn curl(url: &str, bearer: &str) -> String {
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": { "name": "generate_image_and_wait", "arguments": { "prompt": "a red fox in the snow" } } });
+    let call = concat!(
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","#,
+        r#""params":{"name":"generate_image_and_wait","arguments":{"prompt":"a red fox in the snow"}}}"#
+    );
     format!(
         "curl -s {url} \\\n  -H \"Authorization: {bearer}\" \\\n  -H \"Content-Type: application/json\" \\\n  -d '{call}'"
     )

@@ -19,6 +19,14 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A new connection may still ask one thing while the gateway stops, if it asks soon.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
+/// When the head of the next request must be complete.
+#[derive(Clone, Copy)]
+struct Due {
+    at: Instant,
+    /// Something was sent already. TLS cannot be peeked: there it is not known.
+    heard: bool,
+}
+
 /// Every connection passes here first. Pingora limits neither their number nor the time to the first byte.
 pub struct Front {
     pub exchange: Arc<Exchange>,
@@ -31,14 +39,15 @@ impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
         let _slot = self.slots.try_acquire().ok()?; // full: dropped at once
         let tls_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        let deadline = match tls_http2 {
-            true => Instant::now(),
-            false => self.first_byte(&mut stream, true).await?,
-        };
-        if tls_http2 || self.is_http2(&mut stream, deadline).await? {
+        if tls_http2 {
+            self.http2.process_new(stream, &self.exchange.stop).await;
+            return None;
+        }
+        let due = self.first_byte(&mut stream, true).await?;
+        if due.heard && self.is_http2(&mut stream, due.at).await? {
             self.http2.process_new(stream, &self.exchange.stop).await;
         } else {
-            self.http1(stream, deadline).await;
+            self.http1(stream, due).await;
         }
         None
     }
@@ -46,7 +55,7 @@ impl ServerApp for Front {
 
 impl Front {
     /// Waits until something is sent, and says when its head must be complete. `None`: the connection is over.
-    async fn first_byte(&self, stream: &mut Stream, newcomer: bool) -> Option<Instant> {
+    async fn first_byte(&self, stream: &mut Stream, newcomer: bool) -> Option<Due> {
         let limits = &self.exchange.limits;
         let mut stop = self.exchange.stop.clone();
         let mut byte = [0];
@@ -63,11 +72,9 @@ impl Front {
                 _ = stop.wait_for(|stop| *stop) => return None, // nothing was asked yet
             }
         };
-        match peeked.ok()?.ok()? {
-            true => Some(Instant::now() + *limits.header_timeout),
-            // TLS cannot be peeked: silence and header share one deadline there.
-            false => Some(Instant::now() + *limits.idle_timeout),
-        }
+        let heard = peeked.ok()?.ok()?;
+        let patience = if heard || newcomer { *limits.header_timeout } else { *limits.idle_timeout };
+        Some(Due { at: Instant::now() + patience, heard })
     }
 
     /// Whether the client opens with the preface of HTTP/2. No method of HTTP/1 begins like it, so three bytes decide.
@@ -82,7 +89,7 @@ impl Front {
         Some(true)
     }
 
-    async fn http1(&self, mut stream: Stream, mut deadline: Instant) {
+    async fn http1(&self, mut stream: Stream, mut due: Due) {
         let mut ahead: Option<BytesMut> = None;
         loop {
             let mut session = ServerSession::new_http1(stream);
@@ -91,26 +98,37 @@ impl Front {
             if let Some(bytes) = ahead.take() {
                 session.set_pipelined_prefix(bytes);
             }
-            if !self.read_head(&mut session, deadline).await || !self.exchange.run(&mut session).await {
+            if !self.read_head(&mut session, due).await || !self.exchange.run(&mut session).await {
                 return;
             }
             let finished = timeout(*self.exchange.limits.body_idle_timeout, session.finish()).await;
             let Ok(Ok(Some(reusable))) = finished else { return };
             (stream, ahead) = reusable.into_parts();
-            deadline = match ahead {
-                Some(_) => Instant::now() + *self.exchange.limits.header_timeout,
+            due = match ahead {
+                Some(_) => Due { at: Instant::now() + *self.exchange.limits.header_timeout, heard: true },
                 None => match self.first_byte(&mut stream, false).await {
-                    Some(deadline) => deadline,
+                    Some(due) => due,
                     None => return,
                 },
             };
         }
     }
 
-    async fn read_head(&self, session: &mut ServerSession, deadline: Instant) -> bool {
-        let refusal = match timeout_at(deadline, session.read_request()).await {
+    async fn read_head(&self, session: &mut ServerSession, due: Due) -> bool {
+        let mut stop = self.exchange.stop.clone();
+        let stopped = async {
+            if due.heard || stop.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let read = tokio::select! {
+            read = timeout_at(due.at, session.read_request()) => read,
+            () = stopped => return false,
+        };
+        let refusal = match read {
             Ok(Ok(read)) => return read,
             Ok(Err(error)) => head::unreadable(&error),
+            Err(_) if !due.heard => None, // most likely nothing was asked
             Err(_) => {
                 let sentence = "The request's header came too slowly.";
                 Some(Refusal::closing(StatusCode::REQUEST_TIMEOUT, sentence))

@@ -140,17 +140,19 @@ impl<C: Clock + Clone> Rates<C> {
         clock: C,
         jitter: fn() -> f64,
     ) -> Rates<C> {
+        // A burst of its own needs no rate of its own; a rate of its own does not take the default's burst.
         let own = |(id, limits): (&str, &Limits), policy, default: &Limits| {
-            let limits = Limits { burst: limits.burst.or(default.burst), ..limits.clone() };
-            Some((id.to_owned(), Bucket::of(&limits, policy, &clock)?))
+            limits
+                .requests
+                .or(limits.burst.and(default.requests))
+                .map(|rate| (id.to_owned(), Bucket::new(rate, limits.burst, policy, clock.clone())))
         };
         let address = settings.per_address.unauthenticated;
         Rates {
             per_key: Bucket::of(&settings.per_key, "burst", &clock),
             per_team: Bucket::of(&settings.per_team, "team", &clock),
-            // A rate of its own comes with a burst of its own: the default's could be larger than the rate.
-            own_key: keys.into_iter().filter_map(|k| own(k, "burst", &Limits::default())).collect(),
-            own_team: teams.into_iter().filter_map(|t| own(t, "team", &Limits::default())).collect(),
+            own_key: keys.into_iter().filter_map(|k| own(k, "burst", &settings.per_key)).collect(),
+            own_team: teams.into_iter().filter_map(|t| own(t, "team", &settings.per_team)).collect(),
             addresses: Bucket::new(address, None, "address", clock.clone()),
             jitter,
         }
@@ -244,7 +246,9 @@ mod tests {
     #[test]
     fn a_key_may_have_a_rate_of_its_own() {
         let own = limits("1/min", None);
-        let (rates, _) = rates(per_key("60/min", 50), &[("slow", &own)], || 0.0);
+        let burst = Limits { burst: Some(7), ..Limits::default() };
+        let (rates, _) = rates(per_key("60/min", 50), &[("slow", &own), ("even", &burst)], || 0.0);
+        assert_eq!(rates.request("even", "t").unwrap().policy_header(), "\"burst\";q=7;w=7");
         assert_eq!(rates.request("slow", "t").unwrap().limit, 1);
         assert!(!rates.request("slow", "t").unwrap().allowed);
         assert_eq!(rates.request("other", "t").unwrap().limit, 50);

@@ -2,6 +2,7 @@
 
 use super::{
     Inner, Mcp,
+    batch::Batch,
     call::{Call, Peer},
     dispatch,
     errors::Fault,
@@ -18,10 +19,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::{sync::mpsc, task::JoinSet};
-
-/// Messages of one batch.
-const BATCH_MAX: usize = 20;
+use tokio::sync::mpsc;
 
 /// Which path was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +141,6 @@ impl Mcp {
         Ok(call)
     }
 
-    /// A batch of 2025-03-26. Its calls run beside each other; the answers are in the order of the requests.
     async fn batch(
         &self,
         items: Vec<Value>,
@@ -151,57 +148,18 @@ impl Mcp {
         principal: Arc<Principal>,
     ) -> Result<Reply, Fault> {
         era::classify_batch(headers, &items)?;
-        if items.is_empty() || items.len() > BATCH_MAX {
-            return Err(Fault::invalid_request(&format!("a batch has 1 to {BATCH_MAX} messages")));
-        }
-        let messages: Vec<_> = items.into_iter().map(frame::read).collect();
-        let requests = || {
-            messages.iter().filter_map(|m| match m {
-                Ok(Message::Request(request)) => Some(request),
-                _ => None,
-            })
-        };
-        if requests().any(|r| r.method == "initialize") {
-            return Err(Fault::invalid_request("initialize cannot be part of a batch"));
-        }
+        let batch = Batch::read(items)?;
         let keyed = headers.idempotency_key != headers::Header::Absent;
-        if keyed && requests().filter(|r| r.method == "tools/call").count() > 1 {
+        if keyed && batch.requests().filter(|r| r.method == "tools/call").count() > 1 {
             return Err(Fault::invalid_request("one Idempotency-Key cannot stand for several calls"));
         }
-        let mut running = JoinSet::new();
-        let mut answers: Vec<Option<Vec<u8>>> = Vec::with_capacity(messages.len());
-        for (at, message) in messages.into_iter().enumerate() {
-            answers.push(None);
-            match message {
-                Ok(Message::Request(request)) => {
-                    match self.admit(&request, headers, Arc::clone(&principal)) {
-                        Ok(call) => {
-                            let started = self.start(call, request);
-                            running.spawn(async move { (at, started.await.json) });
-                        }
-                        Err(fault) => {
-                            answers[at] = Some(frame::refusal(Some(&request.id), &fault, NoId::Null).json);
-                        }
-                    }
-                }
-                Ok(_) => {}
-                Err(bad) => {
-                    answers[at] = Some(frame::refusal(bad.id.as_ref(), &bad.fault, NoId::Null).json);
-                }
+        let started = batch.start(self, |request| self.admit(request, headers, Arc::clone(&principal)));
+        Ok(match started.answers().await {
+            Some(json) => {
+                whole(Outcome { status: StatusCode::OK, headers: Vec::new(), json }, headers.accept)
             }
-        }
-        while let Some(done) = running.join_next().await {
-            let (at, json) = done.map_err(|_| Fault::internal())?;
-            answers[at] = Some(json);
-        }
-        let answers: Vec<Vec<u8>> = answers.into_iter().flatten().collect();
-        if answers.is_empty() {
-            return Ok(accepted());
-        }
-        let mut json = vec![b'['];
-        json.extend_from_slice(&answers.join(&b','));
-        json.push(b']');
-        Ok(whole(Outcome { status: StatusCode::OK, headers: Vec::new(), json }, headers.accept))
+            None => accepted(),
+        })
     }
 }
 

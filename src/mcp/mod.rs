@@ -5,12 +5,15 @@
 //! left of HTTP here are plain [`http`](::http) types.
 
 mod backend;
+mod batch;
 mod call;
 mod dispatch;
 mod errors;
 mod http;
 mod settings;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod tools;
 mod wire;
 

@@ -2,6 +2,7 @@
 
 use super::{
     Mcp,
+    batch::Batch,
     call::{Call, Peer},
     dispatch,
     errors::Fault,
@@ -141,9 +142,7 @@ impl Connection {
 
     async fn line(&mut self, text: &[u8]) {
         let message = match frame::parse(text) {
-            Ok(Value::Array(_)) => {
-                return self.refuse(None, &Fault::invalid_request("send one message a line")).await;
-            }
+            Ok(Value::Array(items)) => return self.batch(items).await,
             Ok(value) => frame::read(value),
             Err(fault) => return self.refuse(None, &fault).await,
         };
@@ -153,6 +152,26 @@ impl Connection {
             // We ask nothing, so this answers nothing.
             Ok(Message::Response) => {}
             Err(malformed) => self.refuse(malformed.id.as_ref(), &malformed.fault).await,
+        }
+    }
+
+    /// The requests of a batch are answered together and cannot be cancelled one by one.
+    async fn batch(&mut self, items: Vec<Value>) {
+        let batch = match self.agreed {
+            Some(Version::V2025_03_26) => Batch::read(items),
+            _ => Err(Fault::invalid_request("only 2025-03-26 has batches")),
+        };
+        match batch {
+            Ok(batch) => {
+                let (mcp, outbox) = (self.mcp.clone(), self.outbox.clone());
+                let started = batch.start(&mcp, |request| self.admit(request));
+                self.running.spawn(async move {
+                    if let Some(json) = started.answers().await {
+                        let _ = outbox.send(json).await;
+                    }
+                });
+            }
+            Err(fault) => self.refuse(None, &fault).await,
         }
     }
 

@@ -51,6 +51,12 @@ impl Spool {
         Ok(Spool { path, limit: settings.limit.0, floor, counted: Mutex::new(None) })
     }
 
+    /// The folder without a look at it: for those who read a configuration and call no vendor.
+    pub fn unopened(settings: &Settings, data_dir: &Path) -> Spool {
+        let path = data_dir.join(&settings.root);
+        Spool { path, limit: settings.limit.0, floor: FLOOR, counted: Mutex::new(None) }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

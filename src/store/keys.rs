@@ -2,7 +2,8 @@
 
 use super::{Store, StoreError, entity::key, model::Key};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::Expr,
 };
 
 impl Store {
@@ -31,18 +32,7 @@ impl Store {
                 if unless_any && key::Entity::find().one(tx).await?.is_some() {
                     return Ok(false);
                 }
-                let row = key::ActiveModel {
-                    id: Set(new.id),
-                    team: Set(new.team),
-                    hash: Set(new.hash),
-                    hint: Set(new.hint),
-                    scopes: Set(new.scopes),
-                    created: Set(now),
-                    expires: Set(new.expires_us),
-                    revoked: Set(None),
-                    changed: Set(now),
-                };
-                key::Entity::insert(row).exec_without_returning(tx).await?;
+                key::Entity::insert(new_row(new, now)).exec_without_returning(tx).await?;
                 Ok(true)
             })
         })
@@ -66,4 +56,26 @@ impl Store {
         })
         .await
     }
+}
+
+fn new_row(new: Key, now: i64) -> key::ActiveModel {
+    key::ActiveModel {
+        id: Set(new.id),
+        team: Set(new.team),
+        hash: Set(new.hash),
+        hint: Set(new.hint),
+        scopes: Set(new.scopes),
+        created: Set(now),
+        expires: Set(new.expires_us),
+        revoked: Set(None),
+        changed: Set(now),
+    }
+}
+
+/// Nobody sees the row: it lives inside the transaction.
+pub(super) async fn add_and_remove(tx: &DatabaseTransaction, now: i64, key: Key) -> Result<(), DbErr> {
+    let id = key.id.clone();
+    key::Entity::insert(new_row(key, now)).exec_without_returning(tx).await?;
+    key::Entity::delete_by_id(id).exec(tx).await?;
+    Ok(())
 }

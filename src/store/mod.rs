@@ -96,6 +96,25 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the database takes writes: commits a row that is gone again.
+    ///
+    /// # Errors
+    /// In the words of the database: a full disk, a missing right.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let id = format!(".probe-{}", uuid::Uuid::new_v4());
+        let row = Key {
+            id,
+            team: String::new(),
+            hash: String::new(),
+            hint: String::new(),
+            scopes: String::new(),
+            created_us: 0,
+            expires_us: None,
+            revoked_us: Some(0),
+        };
+        self.write(move |tx, now| Box::pin(async move { keys::add_and_remove(tx, now, row).await })).await
+    }
+
     async fn command<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
@@ -126,7 +145,11 @@ impl Store {
     }
 }
 
-fn sqlite_path(url: &str, data_dir: &Path) -> Result<std::path::PathBuf, StoreError> {
+/// The file behind a `sqlite:` URL.
+///
+/// # Errors
+/// The URL is of another kind.
+pub fn sqlite_path(url: &str, data_dir: &Path) -> Result<std::path::PathBuf, StoreError> {
     let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
     let path = path.ok_or_else(|| {
         StoreError("only sqlite:// is served; set database.url to sqlite://gateway.db".into())

@@ -3,6 +3,7 @@
 mod doors;
 mod requests;
 mod stop;
+mod tls;
 mod wire;
 
 use super::*;

@@ -10,14 +10,16 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::{runtime::Handle, task::JoinHandle};
+use tracing::Instrument;
 use uuid::Uuid;
 
-/// Takes the jobs back when it is dropped before [`answered`](Made::answered): the caller has left. What was sent
-/// to a vendor by then is finished and kept.
+/// Takes the jobs of a modern caller back when it is dropped before [`answered`](Made::answered): the caller has
+/// left. What was sent to a vendor by then is finished and kept. Older callers leave without meaning anything by it.
 pub struct Made {
     backend: Arc<dyn Backend>,
     team: String,
     runtime: Handle,
+    revocable: bool,
     stage: Stage,
 }
 
@@ -33,31 +35,31 @@ impl Made {
     /// Submits a generation, all of it or nothing, also when the caller leaves meanwhile.
     pub async fn submit(cx: Cx<'_>, generation: Generation) -> Result<(Accepted, Made), ToolError> {
         let (backend, owner) = (Arc::clone(&cx.inner.backend), cx.call.owner());
-        let submitting = tokio::spawn(async move { backend.generate(&owner, generation).await });
-        let revocable = cx.call.peer.is_modern();
+        let submit = async move { backend.generate(&owner, generation).await };
+        let submitting = tokio::spawn(submit.in_current_span());
         let mut made = Made {
             backend: Arc::clone(&cx.inner.backend),
             team: cx.call.team().to_owned(),
             runtime: Handle::current(),
-            stage: Stage::Kept,
+            revocable: cx.call.peer.is_modern(),
+            stage: Stage::Submitting(submitting),
         };
-        let accepted = if revocable {
-            made.stage = Stage::Submitting(submitting);
-            let Stage::Submitting(submitting) = &mut made.stage else { return Err(Fault::internal().into()) };
-            submitting.await
-        } else {
-            // Older clients leave without meaning anything by it.
-            submitting.await
-        };
-        made.stage = Stage::Kept;
-        let accepted = accepted.map_err(|error| {
+        let accepted = made.committed().await?;
+        Ok((accepted, made))
+    }
+
+    async fn committed(&mut self) -> Result<Accepted, ToolError> {
+        let Stage::Submitting(submitting) = &mut self.stage else { return Err(Fault::internal().into()) };
+        let outcome = submitting.await;
+        self.stage = Stage::Kept;
+        let accepted = outcome.map_err(|error| {
             tracing::error!(error = %error, "submitting a generation failed inside");
             Fault::internal()
         })??;
-        if revocable && !accepted.repeated {
-            made.stage = Stage::Committed(ids(&accepted));
+        if !accepted.repeated {
+            self.stage = Stage::Committed(ids(&accepted));
         }
-        Ok((accepted, made))
+        Ok(accepted)
     }
 
     /// The caller has got an answer about these jobs: they stay.
@@ -73,7 +75,7 @@ fn ids(accepted: &Accepted) -> Vec<Uuid> {
 impl Drop for Made {
     fn drop(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Kept);
-        if matches!(stage, Stage::Kept) {
+        if !self.revocable || matches!(stage, Stage::Kept) {
             return;
         }
         let (backend, team) = (Arc::clone(&self.backend), std::mem::take(&mut self.team));

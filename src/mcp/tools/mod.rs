@@ -79,11 +79,11 @@ impl From<Answer> for ToolResult {
     }
 }
 
+/// Arguments as they came, if any came.
+type Given<'a> = Option<&'a Map<String, Value>>;
+
 /// The tool and the arguments of a `tools/call`.
-fn read<'a>(
-    inner: &Inner,
-    params: &'a Map<String, Value>,
-) -> Result<(Tool, Option<&'a Map<String, Value>>), Fault> {
+fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Given<'a>), Fault> {
     let name = match params.get("name") {
         Some(Value::String(name)) => name,
         _ => return Err(Fault::invalid_params("missing tool name")),

@@ -39,6 +39,16 @@ pub enum Block {
     },
 }
 
+impl Block {
+    /// Bytes of the image in it, before they were encoded.
+    fn bytes(&self) -> usize {
+        match self {
+            Block::Image { data, .. } => data.len() / 4 * 3,
+            _ => 0,
+        }
+    }
+}
+
 impl Cx<'_> {
     /// A job's images as objects.
     pub fn images(&self, view: &JobView) -> Vec<ImageObject> {
@@ -76,7 +86,8 @@ impl Cx<'_> {
         view.images.first().map(|image| self.inner.backend.link(image).url)
     }
 
-    /// Blocks for the images of finished jobs. A copy that cannot be made is told in `notes`; the link stays.
+    /// Blocks for the images of finished jobs. A copy that cannot be made, or has no more room in the answer, is
+    /// told in `notes`; the link stays.
     pub async fn blocks(
         &self,
         views: &[&JobView],
@@ -84,22 +95,39 @@ impl Cx<'_> {
         notes: &mut Vec<Adjustment>,
     ) -> Vec<Block> {
         let mut blocks = Vec::new();
+        let mut room = self.inner.settings.full_max.as_usize();
         for view in views {
             for image in &view.images {
-                match self.copy(image, delivery, delivery.inline_max).await {
+                let wanted = if room == 0 { Delivery { result: Return::Link, ..delivery } } else { delivery };
+                match self.copy(image, wanted, delivery.inline_max).await {
+                    Ok((Some(copy), _)) if copy.bytes() > room => {
+                        notes.push(instead(delivery, "the answer is full; the links have the other images"));
+                        room = 0;
+                    }
                     Ok((copy, note)) => {
+                        room -= copy.as_ref().map_or(0, Block::bytes);
                         blocks.extend(copy);
                         notes.extend(note);
                     }
                     Err(error) => {
                         tracing::warn!(image.id = %image.id, error = %error, "an image could not be put into an answer");
-                        let reason = "the image could not be read from storage right now; its link stays";
-                        notes.push(Adjustment::new("return", asked(delivery.result), "link", reason));
+                        notes.push(instead(
+                            delivery,
+                            "the image could not be read from storage; its link stays",
+                        ));
                     }
                 }
                 blocks.extend(self.resource_link(image, view));
             }
         }
+        // One sentence is enough for any number of images.
+        let mut told: Vec<Adjustment> = Vec::new();
+        for note in notes.drain(..) {
+            if !told.contains(&note) {
+                told.push(note);
+            }
+        }
+        *notes = told;
         blocks
     }
 
@@ -137,12 +165,20 @@ impl Cx<'_> {
         let edge = self.inner.settings.result.preview_edge;
         match self.inner.backend.preview(image, edge, delivery.inline_max).await? {
             Some((mime, data)) => Ok((Some(block(mime.as_str().to_owned(), data).await), note)),
-            None => {
-                let reason = "there is no small copy of this kind of image; its link has it whole";
-                Ok((None, Some(Adjustment::new("return", asked(delivery.result), "link", reason))))
-            }
+            None => Ok((
+                None,
+                Some(instead(
+                    delivery,
+                    "there is no small copy of this kind of image; its link has it whole",
+                )),
+            )),
         }
     }
+}
+
+/// Only the link is given.
+fn instead(delivery: Delivery, reason: &str) -> Adjustment {
+    Adjustment::new("return", asked(delivery.result), "link", reason)
 }
 
 pub fn asked(result: Return) -> &'static str {

@@ -1,0 +1,45 @@
+//! TLS: both versions of HTTP by ALPN, and files that cannot be used.
+
+use super::*;
+
+/// Only good for localhost, and only in tests.
+const CERT: &str = include_str!("testdata/localhost-cert.pem");
+const KEY_PEM: &str = include_str!("testdata/localhost-key.pem");
+
+fn files(dir: &tempfile::TempDir, cert: &str) -> Tls {
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let tls = Tls { cert_file: path("cert.pem"), key_file: path("key.pem") };
+    std::fs::write(&tls.cert_file, cert).unwrap();
+    std::fs::write(&tls.key_file, KEY_PEM).unwrap();
+    tls
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_spoken_over_tls() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Setup::with(|edge| edge.tls = Some(files(&dir, CERT))).start().await;
+    let root = reqwest::Certificate::from_pem(CERT.as_bytes()).unwrap();
+    let mut clients = Vec::new();
+    for (version, http1) in [(http::Version::HTTP_2, false), (http::Version::HTTP_11, true)] {
+        let builder = reqwest::Client::builder().tls_certs_only([root.clone()]).no_proxy();
+        let client = if http1 { builder.http1_only() } else { builder }.build().unwrap();
+        for _ in 0..2 {
+            let url = format!("https://localhost:{}/mcp", rig.address.port());
+            let call = soon(client.post(url).bearer_auth(KEY).body("{}").send()).await.unwrap();
+            assert_eq!((call.status().as_u16(), call.version()), (200, version));
+            assert_eq!(call.text().await.unwrap(), "POST Jobs default/ci 2 bytes");
+        }
+        clients.push(client); // its connection stays open, idle
+    }
+    rig.stop.send_replace(true);
+    assert!(soon(rig.served).await.unwrap().unwrap(), "idle connections do not hold up the stop");
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_an_error_and_no_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Setup::with(|edge| edge.tls = Some(files(&dir, "no certificate"))).start().await;
+    let error = soon(rig.served).await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("cert.pem"), "{error}");
+}
