@@ -89,3 +89,51 @@ async fn fields_may_be_set_on_the_command_line() {
         "the nearest valid name"
     );
 }
+
+#[tokio::test]
+async fn a_file_of_variables_feeds_the_configuration_and_the_environment_wins() {
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture());
+    let home = Home::new(Config::default());
+    let folder = home.data_dir().parent().unwrap().to_owned();
+    std::fs::write(
+        folder.join(".env"),
+        format!("OPENAI_API_KEY=sk-of-the-file\nOPENAI_BASE_URL={}/v1\n", upstream.url()),
+    )
+    .unwrap();
+    // Without any file but this one: the built-in entries serve OpenAI.
+    let gateway = Gateway::start_at(home).await;
+    let made = gateway.client().tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    assert_eq!(made.str("model"), "gpt-image", "the first default model that is on");
+    assert_eq!(upstream.requests()[0].header("authorization"), Some("Bearer sk-of-the-file"));
+    assert!(!gateway.log().contains("sk-of-the-file") && !gateway.said().contains("sk-of-the-file"));
+
+    let mut check = gateway.home().command(&["doctor"]);
+    check.env("OPENAI_API_KEY", "sk-of-the-environment").output().await.unwrap();
+    let asked = upstream.requests();
+    let keys: Vec<_> =
+        asked.iter().filter(|r| r.method == "GET").filter_map(|r| r.header("authorization")).collect();
+    assert!(!keys.is_empty() && keys.iter().all(|key| *key == "Bearer sk-of-the-environment"), "{keys:?}");
+}
+
+#[tokio::test]
+async fn without_keys_the_gateway_serves_only_this_machine() {
+    let open = config().set("auth.mode", "none");
+    let gateway = Gateway::start(open.clone()).await;
+    let client = gateway.client_with("");
+    let http =
+        client.http().post(format!("{}/mcp", gateway.url())).header("content-type", "application/json");
+    let answer = http
+        .body(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string())
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_success());
+    let home = Home::new(open);
+    let public = home.command(&["serve", "--listen", "0.0.0.0:0"]).stdin(Stdio::null()).output();
+    let public = tokio::time::timeout(std::time::Duration::from_secs(10), public)
+        .await
+        .expect("it refuses to start")
+        .unwrap();
+    assert!(!public.status.success());
+}

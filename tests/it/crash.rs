@@ -1,57 +1,12 @@
 //! Kills and stops, with jobs of every class out at a vendor.
 
-use crate::support::{Client, Gateway, config, eventually, vendor};
-use serde_json::{Value, json};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use crate::support::{
+    Client, Gateway, config, eventually,
+    vendor::{self, Vendor},
 };
-use testkit::{Behaviour, FakeUpstream, Recorded};
-
-/// A vendor whose answers of class S and K are held, and whose class J has a picture only when `finished`.
-struct Vendor {
-    upstream: FakeUpstream,
-    finished: Arc<AtomicBool>,
-}
-
-impl Vendor {
-    async fn start() -> Vendor {
-        let upstream = FakeUpstream::start().await;
-        let finished = Arc::new(AtomicBool::new(false));
-        let ready = finished.clone();
-        upstream.handle(move |request: &Recorded| match (request.method.as_str(), request.path.as_str()) {
-            ("POST", "/j") => {
-                let ticket = format!("of-{}", request.header("idempotency-key").unwrap_or_default());
-                Behaviour::json(202, json!({"ticket": ticket}).to_string())
-            }
-            ("GET", path) if path.starts_with("/tickets/of-") && ready.load(Ordering::SeqCst) => {
-                vendor::raw_picture()
-            }
-            ("GET", path) if path.starts_with("/tickets/of-") => Behaviour::json(202, "{}"),
-            ("POST", _) => vendor::raw_picture().held(),
-            _ => Behaviour::json(404, "{}"),
-        });
-        Vendor { upstream, finished }
-    }
-
-    fn finish_all(&self) {
-        self.finished.store(true, Ordering::SeqCst);
-        self.upstream.release();
-    }
-
-    /// The keys of the submissions for a prompt.
-    fn bought(&self, prompt: &str) -> Vec<String> {
-        let all = self.upstream.requests();
-        let of = all.iter().filter(|r| r.method == "POST" && r.json()["prompt"] == prompt);
-        of.map(|r| r.header("idempotency-key").unwrap().to_owned()).collect()
-    }
-    fn was_asked_for_a_ticket(&self) -> bool {
-        self.upstream.requests().iter().any(|r| r.method == "GET" && r.path.starts_with("/tickets/"))
-    }
-}
+use serde_json::{Value, json};
+use std::time::Duration;
+use testkit::FakeUpstream;
 
 async fn start_job(client: &Client, model: &str, prompt: &str) -> String {
     client.generate_with(json!({"prompt": prompt, "model": model})).await

@@ -175,3 +175,59 @@ async fn the_newest_era_is_served_without_a_handshake_and_checks_its_headers() {
         assert_eq!(send(version, method, name).await, (400, Some(-32020)), "{version} {method} {name}");
     }
 }
+
+/// A call that waits, with a stream for its answer; the caller may hang up.
+async fn hang_up_on_a_wait(gateway: &Gateway, modern: bool, upstream: &testkit::FakeUpstream) -> Value {
+    let client = gateway.client();
+    client.generate("runs").await;
+    upstream.wait_for_requests(1).await;
+    let mut params = json!({"name": "generate_image_and_wait", "arguments": {"prompt": "waits"}});
+    params["_meta"] = json!({"progressToken": "p"});
+    let mut call = client.http().post(format!("{}/mcp", gateway.url())).bearer_auth(client.key());
+    call = call
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream");
+    if modern {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+        call = call.header("mcp-protocol-version", "2026-07-28").header("mcp-method", "tools/call");
+        call = call.header("mcp-name", "generate_image_and_wait");
+    } else {
+        call = call.header("mcp-protocol-version", "2025-11-25");
+    }
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let stream = call.body(body.to_string()).send().await.unwrap();
+    assert!(stream.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
+    let waiting = crate::support::eventually("the second job waits", async || {
+        let jobs = client.tool("list_jobs", json!({"status": "pending"})).await.ok().json;
+        jobs["jobs"].get(0).cloned()
+    })
+    .await;
+    drop(stream);
+    waiting
+}
+
+async fn one_at_a_time() -> (testkit::FakeUpstream, Gateway) {
+    let upstream = testkit::FakeUpstream::start().await;
+    upstream.default(crate::support::vendor::openai_picture()).hold();
+    let gateway = Gateway::start(config().openai(&upstream).set("providers.openai.concurrency", 1)).await;
+    (upstream, gateway)
+}
+
+#[tokio::test]
+async fn hanging_up_cancels_what_was_not_sent_in_the_newest_era() {
+    let (upstream, gateway) = one_at_a_time().await;
+    let waiting = hang_up_on_a_wait(&gateway, true, &upstream).await;
+    gateway.client().until_status(waiting["id"].as_str().unwrap(), "cancelled").await;
+    upstream.release();
+}
+
+#[tokio::test]
+async fn hanging_up_means_nothing_in_the_older_eras() {
+    let (upstream, gateway) = one_at_a_time().await;
+    let waiting = hang_up_on_a_wait(&gateway, false, &upstream).await;
+    upstream.release();
+    let client = gateway.client();
+    client.wait(waiting["id"].as_str().unwrap()).await.ok();
+    assert_eq!(upstream.submissions(), 2);
+}

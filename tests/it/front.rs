@@ -105,3 +105,51 @@ async fn the_endpoint_takes_posts_of_json_only() {
         assert!(answer.headers()["allow"].to_str().unwrap().contains("POST"));
     }
 }
+
+#[tokio::test]
+async fn http_2_without_tls_is_served_on_the_same_port() {
+    let gateway = Gateway::fresh().await;
+    let http = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
+    let call = http.post(format!("{}/mcp", gateway.url())).bearer_auth(gateway.key());
+    let answer = call.header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!((answer.status(), answer.version()), (StatusCode::OK, reqwest::Version::HTTP_2));
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["result"]["tools"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let gateway = Gateway::fresh().await;
+    let address = gateway.url().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let post = |key: &str, body: &str| {
+        format!(
+            "POST /mcp HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let key = gateway.key();
+    for (key, body, status) in [
+        ("wrong", r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "401"),
+        (key.as_str(), "no json", "400"),
+        (&key, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "202"),
+        (&key, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "200"),
+    ] {
+        stream.write_all(post(key, body).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        loop {
+            let read = stream.read_buf(&mut answer).await.unwrap();
+            assert!(read > 0, "{status}: the connection was closed");
+            let text = String::from_utf8_lossy(&answer).to_lowercase();
+            let Some((head, rest)) = text.split_once("\r\n\r\n") else { continue };
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if rest.len() >= length.unwrap_or(0) {
+                assert!(head.starts_with(&format!("http/1.1 {status}")), "{head}");
+                break;
+            }
+        }
+    }
+}

@@ -198,8 +198,18 @@ impl Gateway {
 
     /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+    /// SIGSTOP: the process stands still, as a machine that sleeps.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+    fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        kill_process(pid.expect("it runs"), Signal::TERM).expect("it can be signalled");
+        kill_process(pid.expect("it runs"), signal).expect("it can be signalled");
     }
     /// Waits for the end of a process that was told to.
     pub async fn ended(&mut self) -> Stopped {

@@ -2,8 +2,14 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use std::{io::Cursor, sync::LazyLock};
-use testkit::{Behaviour, Reply};
+use std::{
+    io::Cursor,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use testkit::{Behaviour, FakeUpstream, Recorded, Reply};
 
 /// A picture of 1024x1024 and about 260 kB, as a vendor sends it: large enough to be taken out of the answer's text
 /// while it streams.
@@ -45,4 +51,46 @@ pub fn workers_picture() -> Behaviour {
 /// The picture itself.
 pub fn raw_picture() -> Behaviour {
     Reply::new(200, "image/png", png()).into()
+}
+
+/// A vendor whose answers of class S and K are held, and whose class J has a picture only when `finished`.
+pub struct Vendor {
+    pub upstream: FakeUpstream,
+    finished: Arc<AtomicBool>,
+}
+
+impl Vendor {
+    pub async fn start() -> Vendor {
+        let upstream = FakeUpstream::start().await;
+        let finished = Arc::new(AtomicBool::new(false));
+        let ready = finished.clone();
+        upstream.handle(move |request: &Recorded| match (request.method.as_str(), request.path.as_str()) {
+            ("POST", "/j") => {
+                let ticket = format!("of-{}", request.header("idempotency-key").unwrap_or_default());
+                Behaviour::json(202, json!({"ticket": ticket}).to_string())
+            }
+            ("GET", path) if path.starts_with("/tickets/of-") && ready.load(Ordering::SeqCst) => {
+                raw_picture()
+            }
+            ("GET", path) if path.starts_with("/tickets/of-") => Behaviour::json(202, "{}"),
+            ("POST", _) => raw_picture().held(),
+            _ => Behaviour::json(404, "{}"),
+        });
+        Vendor { upstream, finished }
+    }
+
+    pub fn finish_all(&self) {
+        self.finished.store(true, Ordering::SeqCst);
+        self.upstream.release();
+    }
+
+    /// The keys of the submissions for a prompt.
+    pub fn bought(&self, prompt: &str) -> Vec<String> {
+        let all = self.upstream.requests();
+        let of = all.iter().filter(|r| r.method == "POST" && r.json()["prompt"] == prompt);
+        of.map(|r| r.header("idempotency-key").unwrap().to_owned()).collect()
+    }
+    pub fn was_asked_for_a_ticket(&self) -> bool {
+        self.upstream.requests().iter().any(|r| r.method == "GET" && r.path.starts_with("/tickets/"))
+    }
 }

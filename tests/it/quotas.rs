@@ -1,0 +1,119 @@
+//! How much a team may have: refused before anything is bought, or delayed.
+
+use crate::support::{Client, Gateway, config, vendor};
+use serde_json::{Value, json};
+use testkit::{Behaviour, FakeUpstream};
+
+async fn scene(limits: Value) -> (FakeUpstream, Gateway, Client) {
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture());
+    let gateway = Gateway::start(config().openai(&upstream).set("limits.per_team", limits)).await;
+    let client = gateway.client();
+    (upstream, gateway, client)
+}
+
+#[tokio::test]
+async fn a_batch_that_does_not_fit_the_quota_is_refused_whole() {
+    let (upstream, gateway, client) = scene(json!({"images": "3/day"})).await;
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox", "count": 2})).await.ok();
+    let refused =
+        client.tool("generate_image", json!({"prompt": "a fox", "count": 2})).await.failed("quota_exceeded");
+    assert!(refused.str("error").contains('3'), "it says how much there is: {}", refused.json);
+    let gateway = gateway.kill_and_restart().await;
+    let client = gateway.client();
+    client.tool("generate_image", json!({"prompt": "a fox", "count": 2})).await.failed("quota_exceeded");
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    client.tool("generate_image", json!({"prompt": "a fox"})).await.failed("quota_exceeded");
+    assert_eq!(upstream.submissions(), 3, "never one more");
+}
+
+#[tokio::test]
+async fn twenty_callers_at_once_stay_within_the_quota() {
+    let (upstream, _gateway, client) = scene(json!({"images": "5/day"})).await;
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(
+                async move { client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await },
+            )
+        })
+        .collect();
+    let mut made = 0;
+    for call in calls {
+        let result = call.await.unwrap();
+        match result.is_error {
+            false => made += 1,
+            true => assert_eq!(result.json["code"], "quota_exceeded", "{}", result.json),
+        }
+    }
+    assert_eq!((made, upstream.submissions()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_failure_that_cost_nothing_gives_the_quota_back() {
+    let (upstream, _gateway, client) = scene(json!({"images": "1/day"})).await;
+    upstream.push(Behaviour::from(vendor::openai_error(
+        400,
+        "moderation_blocked",
+        "refused by the safety system",
+    )));
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.failed("content_blocked");
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    upstream.push(Behaviour::Close);
+    client.tool("generate_image", json!({"prompt": "a fox"})).await.failed("quota_exceeded");
+}
+
+#[tokio::test]
+async fn what_may_have_been_paid_keeps_its_place_in_the_budget() {
+    let (upstream, _gateway, client) = scene(json!({"images": "1/day"})).await;
+    upstream.push(Behaviour::Close);
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.failed("outcome_unknown");
+    client.tool("generate_image", json!({"prompt": "a fox"})).await.failed("quota_exceeded");
+}
+
+#[tokio::test]
+async fn a_budget_in_money_is_never_passed() {
+    // 0.04 USD reserved for each by the model's own price, 0.0421 USD settled by the vendor's usage.
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture());
+    let price = json!([{"image": "0.05 USD"}]);
+    let gateway = Gateway::start(
+        config()
+            .openai(&upstream)
+            .set("models.gpt-image.price", price)
+            .set("limits.per_team", json!({"spend": "0.10 USD/day"})),
+    )
+    .await;
+    let client = gateway.client();
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    let refused = client.tool("generate_image", json!({"prompt": "a fox"})).await.failed("budget_exceeded");
+    assert!(refused.str("error").contains("0.10"), "{}", refused.json);
+    let priced = client.tool("estimate_price", json!({})).await.ok().json;
+    assert_eq!(
+        (&priced["outcome"], &priced["reasons"][0]["code"]),
+        (&json!("refused"), &json!("budget_exceeded"))
+    );
+    assert_eq!(upstream.submissions(), 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_says_when_to_come_back() {
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture()).hold();
+    let gateway = Gateway::start(
+        config()
+            .openai(&upstream)
+            .set("providers.openai.concurrency", 1)
+            .set("limits.per_team", json!({"queued_jobs": 2})),
+    )
+    .await;
+    let client = gateway.client();
+    client.generate("runs").await;
+    upstream.wait_for_requests(1).await;
+    client.tool("generate_image", json!({"prompt": "waits", "count": 2})).await.ok();
+    let refused =
+        client.tool("generate_image", json!({"prompt": "one too many"})).await.failed("rate_limited");
+    assert!(refused.json["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{}", refused.json);
+    upstream.release();
+}
