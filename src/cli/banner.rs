@@ -120,7 +120,7 @@ pub fn provider(instance: &Upstream, registry: &Registry) -> Vec<String> {
                 .map(|m| m.name)
                 .collect();
             let none = || format!("no entry of `models` leads to it; ask for {}/MODEL", instance.id);
-            ("on", if names.is_empty() { none() } else { names.join(", ") })
+            ("on", if names.is_empty() { none() } else { format!("serves {}", names.join(", ")) })
         }
     };
     vec![instance.id.clone(), state.into(), what]
