@@ -95,7 +95,7 @@ async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::R
     };
     store.add_key(key.clone(), false).await?;
     output::print(&format!("{bearer}\n"));
-    eprint!("{}", made(&key, config));
+    output::note(&made(&key, config));
     Ok(())
 }
 
