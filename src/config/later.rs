@@ -1,7 +1,7 @@
 //! What is read and checked already and not served yet. A feature that arrives deletes its line here.
 
 use super::{Config, problem::Problems, walk::Spot};
-use crate::{auth::Mode, images::Delivery};
+use crate::{auth::Mode, images::Delivery, mcp::Sessions};
 
 /// A field, whether it asks for something that is not there, and what to say.
 type Line = (&'static str, fn(&Config) -> bool, &'static str);
@@ -31,6 +31,36 @@ const LATER: &[Line] = &[
     ),
     (
         "teams",
+        |c| c.teams.values().any(|t| t.retention.prompts.is_some()),
+        "`retention.prompts` is not applied yet: prompts live as long as the job's row",
+    ),
+    (
+        "teams",
+        |c| c.teams.values().any(|t| t.tools != ["*"]),
+        "`tools` of a team are not narrowed yet: it is offered what `mcp.tools` offers",
+    ),
+    (
+        "providers",
+        |c| c.providers.values().any(|p| !p.api_keys.is_empty()),
+        "`api_keys` are not spread yet: set one `api_key`",
+    ),
+    (
+        "providers",
+        |c| c.providers.values().any(|p| p.fallback_model.as_deref().is_some_and(|m| !m.is_empty())),
+        "`fallback_model` is not tried yet: give the model a second target",
+    ),
+    (
+        "providers",
+        |c| c.providers.values().any(|p| p.limits != Default::default()),
+        "`limits` of a provider are not counted yet; `concurrency` and `rate` are",
+    ),
+    (
+        "mcp.sessions",
+        |c| c.mcp.sessions == Sessions::Required,
+        "there are no sessions yet, and none is required",
+    ),
+    (
+        "teams",
         |c| c.teams.values().any(|t| t.time_zone != "UTC"),
         "`time_zone` is not used yet: quota windows follow UTC",
     ),
@@ -38,11 +68,6 @@ const LATER: &[Line] = &[
 
 /// Must not be served without it: an error.
 const MISSING: &[Line] = &[
-    (
-        "server.tls",
-        |c| c.server.tls.is_some(),
-        "TLS is not served yet: put a proxy in front, with `insecure: true` here",
-    ),
     ("auth.mode", |c| c.auth.mode == Mode::Jwt, "JWT issuers are not served yet: use `keys`"),
     (
         "database.url",

@@ -44,12 +44,12 @@ pub fn decide(job: &Job, error: &ProviderError, routing: &Routing, left: Duratio
         return Verdict::Cancel;
     }
     let tries_left = job.attempts_made < i32::try_from(routing.retries.attempts).unwrap_or(i32::MAX);
-    if (error.spend == Spend::None && tries_left && !job.cancel_requested) || may_pay_twice {
-        if let Some((target, after)) = next_target(job, error, routing, jitter, may_pay_twice) {
-            if after < left {
-                return Verdict::Again { target, after };
-            }
-        }
+    let free = error.spend == Spend::None && tries_left && !job.cancel_requested;
+    if (free || may_pay_twice)
+        && let Some((target, after)) = next_target(job, error, routing, jitter, may_pay_twice)
+        && after < left
+    {
+        return Verdict::Again { target, after };
     }
     fail(error, ambiguous)
 }

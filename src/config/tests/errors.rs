@@ -145,10 +145,6 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:22: server.public_url: a base URL has no user, query or fragment",
         ),
         (
-            "server: {tls: {cert_file: a, key_file: b}}",
-            "1:15: server.tls: TLS is not served yet: put a proxy in front, with `insecure: true` here",
-        ),
-        (
             "database: {url: 'postgres://h/d'}",
             "1:17: database.url: not served yet: use sqlite://, such as sqlite://gateway.db",
         ),

@@ -10,6 +10,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::{runtime::Handle, task::JoinHandle};
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// Takes the jobs of a modern caller back when it is dropped before [`answered`](Made::answered): the caller has
@@ -34,7 +35,8 @@ impl Made {
     /// Submits a generation, all of it or nothing, also when the caller leaves meanwhile.
     pub async fn submit(cx: Cx<'_>, generation: Generation) -> Result<(Accepted, Made), ToolError> {
         let (backend, owner) = (Arc::clone(&cx.inner.backend), cx.call.owner());
-        let submitting = tokio::spawn(async move { backend.generate(&owner, generation).await });
+        let submit = async move { backend.generate(&owner, generation).await };
+        let submitting = tokio::spawn(submit.in_current_span());
         let mut made = Made {
             backend: Arc::clone(&cx.inner.backend),
             team: cx.call.team().to_owned(),

@@ -1,0 +1,113 @@
+//! Who may call, and how often.
+
+use crate::support::{Client, Gateway, config, eventually};
+use reqwest::{Response, StatusCode};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+async fn with_header(gateway: &Gateway, authorization: Option<&str>) -> Response {
+    let client = Client::new(gateway.url(), "");
+    let mut call =
+        client.http().post(format!("{}/mcp", gateway.url())).header("content-type", "application/json");
+    if let Some(value) = authorization {
+        call = call.header("authorization", value);
+    }
+    call.body(json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string()).send().await.unwrap()
+}
+
+async fn status(client: &Client) -> StatusCode {
+    client.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await.status()
+}
+
+#[tokio::test]
+async fn only_a_good_key_opens_and_the_scheme_may_be_in_any_case() {
+    let gateway = Gateway::fresh().await;
+    let key = gateway.key();
+    for scheme in ["Bearer", "bearer", "BEARER"] {
+        let answer = with_header(&gateway, Some(&format!("{scheme} {key}"))).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{scheme}");
+    }
+    let none = with_header(&gateway, None).await;
+    assert_eq!(none.status(), StatusCode::UNAUTHORIZED);
+    assert!(none.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+    let mut cut = key.clone();
+    cut.pop();
+    for wrong in [
+        "Bearer wrong".to_owned(),
+        format!("Bearer {cut}"),
+        format!("Bearer {key}x"),
+        format!("Basic {key}"),
+        "Bearer".into(),
+    ] {
+        let answer = with_header(&gateway, Some(&wrong)).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{wrong}");
+        let said = answer.text().await.unwrap();
+        assert!(!said.contains(&key[4..12]), "no key is repeated: {said}");
+    }
+    assert!(!gateway.log().contains(&key[4..]), "nor logged");
+}
+
+#[tokio::test]
+async fn keys_are_made_and_revoked_while_the_server_runs() {
+    let gateway = Gateway::fresh().await;
+    let home = gateway.home();
+    let key = home.new_key("design").await;
+    let client = gateway.client_with(&key);
+    let made = Instant::now();
+    eventually("the new key works", async || (status(&client).await == StatusCode::OK).then_some(())).await;
+    assert!(made.elapsed() < Duration::from_millis(1_500), "within a second: {:?}", made.elapsed());
+
+    let list = home.run(&["keys", "list"]).await;
+    assert!(list.contains("design") && !list.contains(&key), "keys are shown once: {list}");
+    let id = list
+        .lines()
+        .find(|line| line.contains("design"))
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap();
+    home.run(&["keys", "revoke", id]).await;
+    let revoked = Instant::now();
+    eventually("the revoked key is refused", async || {
+        (status(&client).await == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    assert!(revoked.elapsed() < Duration::from_millis(1_500), "within a second: {:?}", revoked.elapsed());
+    assert_eq!(status(&gateway.client()).await, StatusCode::OK, "the other key is not touched");
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_may_look_and_not_buy() {
+    let keys = json!([{"id": "reader", "key": "igw_reader_0123456789abcdef0123456789abcdef", "scopes": ["images:read"]}]);
+    let gateway = Gateway::start(config().set("auth.keys", keys)).await;
+    let reader = gateway.client_with("igw_reader_0123456789abcdef0123456789abcdef");
+    assert_eq!(reader.tool("list_jobs", json!({})).await.ok().json["total_count"], 0);
+    let buy = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "generate_image", "arguments": {"prompt": "a fox"}}});
+    let refused = reader.post(&buy).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    assert!(challenge.contains("insufficient_scope") && challenge.contains("images:write"), "{challenge}");
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+    let gateway =
+        Gateway::start(config().set("limits.per_key", json!({"requests": "3/min", "burst": 3}))).await;
+    let client = gateway.client();
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    for n in 1..=3 {
+        let answer = client.post(&ping).await;
+        assert_eq!(answer.status(), StatusCode::OK, "request {n} is within the burst");
+        assert!(answer.headers().contains_key("ratelimit"), "it says what is left");
+    }
+    let refused = client.post(&ping).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let header = |name: &str| refused.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
+    let wait: u64 = header("retry-after").expect("Retry-After").parse().expect("in seconds");
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert!(header("ratelimit").is_some() && header("ratelimit-policy").is_some());
+    let other = gateway.home().new_key("other").await;
+    let other = gateway.client_with(&other);
+    eventually("another key has its own rate", async || {
+        (status(&other).await == StatusCode::OK).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,64 @@
+//! What one team has, another cannot see: not even that it exists.
+
+use crate::support::{Client, Gateway, config, eventually};
+use serde_json::{Value, json};
+
+const NOBODYS: &str = "5b1f1a3e-8c1d-4c5e-9a51-0c8f5a2d7e11";
+
+async fn stranger(gateway: &Gateway) -> Client {
+    let stranger = gateway.client_with(&gateway.home().new_key("b").await);
+    eventually("the stranger's key works", async || {
+        let answer = stranger.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})).await;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    stranger
+}
+
+#[tokio::test]
+async fn another_teams_job_answers_as_one_that_does_not_exist() {
+    let gateway = Gateway::start(config().placeholder(json!({}))).await;
+    let (owner, stranger) = (gateway.client(), stranger(&gateway).await);
+    let job = owner.generate("a secret fox").await;
+    let done = owner.wait(&job).await.ok();
+    let image = done.json["images"][0]["id"].as_str().unwrap().to_owned();
+
+    let calls: [(&str, &str, &dyn Fn(&str) -> Value); 6] = [
+        ("get_job_status", &job, &|id| json!({"job_id": id})),
+        ("wait_for_completion", &job, &|id| json!({"job_id": id})),
+        ("wait_for_completion", &job, &|id| json!({"job_ids": [id]})),
+        ("cancel_job", &job, &|id| json!({"job_id": id})),
+        ("get_image_data", &image, &|id| json!({"image_id": id})),
+        ("generate_image", &image, &|id| json!({"prompt": "a hat", "references": [id]})),
+    ];
+    for (tool, id, arguments) in calls {
+        let ask = async |id: &str| {
+            let params = json!({"name": tool, "arguments": arguments(id)});
+            let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            let answer = stranger.post(&body).await;
+            (answer.status(), answer.text().await.unwrap().replace(id, "ID"))
+        };
+        let (theirs, nobodys) = (ask(id).await, ask(NOBODYS).await);
+        assert_eq!(theirs, nobodys, "{tool}: byte for byte the same");
+        assert!(
+            theirs.1.contains("\\\"success\\\":false") || theirs.1.contains("\\\"success\\\": false"),
+            "{tool}: {}",
+            theirs.1
+        );
+        assert!(!theirs.1.contains("secret fox"));
+    }
+    for list in ["list_jobs", "list_generations"] {
+        let list = stranger.tool(list, json!({})).await.ok().json;
+        assert_eq!((&list["total_count"], &list["returned_count"]), (&json!(0), &json!(0)), "{list}");
+    }
+    assert_eq!(owner.status(&job).await["status"], "completed", "and nothing happened to it");
+}
+
+#[tokio::test]
+async fn teams_have_idempotency_keys_of_their_own() {
+    let gateway = Gateway::start(config().placeholder(json!({}))).await;
+    let (owner, stranger) = (gateway.client(), stranger(&gateway).await);
+    let mine = owner.generate_with(json!({"prompt": "a fox", "idempotency_key": "order-1"})).await;
+    let theirs = stranger.generate_with(json!({"prompt": "a wolf", "idempotency_key": "order-1"})).await;
+    assert_ne!(mine, theirs, "neither refused nor shared");
+}
