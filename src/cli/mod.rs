@@ -3,6 +3,8 @@
 
 mod banner;
 mod check;
+mod doctor;
+mod jobs;
 mod keys;
 mod migrate;
 mod options;
@@ -48,9 +50,16 @@ enum Command {
     /// Reads the configuration as `serve` would and starts nothing: no file is made, no vendor is called. All errors
     /// are reported in one go, and the exit code is 1.
     Check,
+    /// Examine the machine: database, storage, disk, clock, and every provider's credentials
+    ///
+    /// Vendors are asked only what is free. The exit code is 1 when something fails.
+    Doctor,
     /// Make, list and revoke the keys of callers; works while the server runs
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Look at jobs of every team, or cancel one; works while the server runs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Bring the database's schema up to date (`serve` does it too)
     Migrate,
     /// Print a JSON Schema
@@ -100,7 +109,9 @@ async fn dispatch(cli: Cli, plugins: &'static [Plugin]) -> anyhow::Result<ExitCo
         Command::Serve(args) => serve::run(gateway, args).await,
         Command::Stdio(args) => stdio::run(gateway, args).await,
         Command::Check => check::run(&gateway),
+        Command::Doctor => doctor::run(&gateway).await,
         Command::Keys(command) => keys::run(&gateway, command).await,
+        Command::Jobs(command) => jobs::run(&gateway, command).await,
         Command::Migrate => migrate::run(&gateway).await,
         Command::Schema(command) => schema::run(&gateway, &command),
     }

@@ -129,13 +129,15 @@ impl Gateway {
         let (mut lines, all) = (BufReader::new(child.stdout.take().unwrap()).lines(), said.clone());
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
+                {
+                    let mut all = all.lock().unwrap();
+                    all.push_str(&line);
+                    all.push('\n');
+                }
                 if let Some(at) = line.find(LISTENING) {
                     let address = line[at + LISTENING.len()..].split_whitespace().next().unwrap_or_default();
                     found.send_replace(Some(format!("http://{address}")));
                 }
-                let mut all = all.lock().unwrap();
-                all.push_str(&line);
-                all.push('\n');
             }
         });
         let ready = tokio::time::timeout(START, url.wait_for(Option::is_some)).await;
