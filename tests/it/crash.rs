@@ -156,7 +156,7 @@ async fn a_paid_answer_that_was_not_stored_yet_is_found_on_disk() {
     let link = done.str("image_url");
     assert_eq!(
         gateway.client().get(&link).await.bytes().await.unwrap(),
-        vendor::PNG,
+        vendor::png(),
         "the paid image is not lost"
     );
     assert_eq!(upstream.submissions(), 1, "nor paid for twice");

@@ -80,7 +80,7 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
     .await;
     let bought = upstream.submissions();
     let picture = client.get(&before.str("image_url")).await;
-    assert_eq!(picture.bytes().await.unwrap(), vendor::PNG, "what is there is still served");
+    assert_eq!(picture.bytes().await.unwrap(), vendor::png(), "what is there is still served");
     let health = client.get(&format!("{}/livez", gateway.url())).await;
     assert!(health.status().is_success(), "and the process lives");
     assert_eq!(upstream.submissions(), bought);
@@ -94,5 +94,5 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
     })
     .await;
     let link = again["result"]["structuredContent"]["image_url"].as_str().unwrap();
-    assert_eq!(client.get(link).await.bytes().await.unwrap(), vendor::PNG);
+    assert_eq!(client.get(link).await.bytes().await.unwrap(), vendor::png());
 }

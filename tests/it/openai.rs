@@ -38,7 +38,7 @@ async fn a_generation_is_bought_once_stored_and_priced() {
         "by the vendor's usage"
     );
     let stored = client.get(&made.str("image_url")).await.bytes().await.unwrap();
-    assert_eq!(stored, vendor::PNG, "byte for byte what was bought");
+    assert_eq!(stored, vendor::png(), "byte for byte what was bought");
 
     let sent = upstream.requests();
     assert_eq!(sent.len(), 1);
@@ -67,7 +67,7 @@ async fn an_earlier_image_is_edited_by_its_id() {
         let parts = edit.parts();
         let picture =
             parts.iter().find(|part| part.name.starts_with("image")).expect("the reference is sent");
-        assert_eq!(picture.bytes, vendor::PNG);
+        assert_eq!(picture.bytes, vendor::png());
         assert!(parts.iter().any(|part| part.name == "prompt" && part.bytes == "put a hat on it"));
     }
     let stranger = json!({"prompt": "a hat", "references": ["00000000-0000-4000-8000-000000000000"]});

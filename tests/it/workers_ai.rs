@@ -26,7 +26,7 @@ async fn base64_in_json_and_raw_bytes_both_become_the_picture() {
         let made =
             client.tool("generate_image_and_wait", json!({"prompt": "a fox", "model": model})).await.ok();
         assert_eq!(made.str("model"), model, "the public name");
-        assert_eq!(client.get(&made.str("image_url")).await.bytes().await.unwrap(), vendor::PNG);
+        assert_eq!(client.get(&made.str("image_url")).await.bytes().await.unwrap(), vendor::png());
         let sent = upstream.requests();
         assert_eq!((sent[n].path.as_str(), sent[n].header("authorization")), (path, Some("Bearer cf-test")));
     }
