@@ -25,6 +25,7 @@ pub struct Summary {
     data_dir: PathBuf,
     mode: Mode,
     mcp: bool,
+    scheme: &'static str,
 }
 
 impl Summary {
@@ -34,6 +35,7 @@ impl Summary {
             data_dir: data_dir.to_owned(),
             mode: loaded.config.auth.mode,
             mcp: loaded.config.mcp.paths.jobs.is_some(),
+            scheme: if loaded.config.server.tls.is_some() { "https" } else { "http" },
         }
     }
 }
@@ -75,10 +77,10 @@ pub fn text(summary: &Summary, ready: &Ready, registry: &Registry, terminal: boo
     text += &output::list(&rows.map(|(name, value)| vec![name.into(), value]));
     text.push('\n');
     for address in ready.addresses.iter().skip(1) {
-        let _ = writeln!(text, "also on http://{address}");
+        let _ = writeln!(text, "also on {}://{address}", summary.scheme);
     }
     if let Some(address) = ready.addresses.first() {
-        let _ = writeln!(text, "listening on http://{address}");
+        let _ = writeln!(text, "listening on {}://{address}", summary.scheme);
     }
     text
 }
@@ -120,7 +122,7 @@ pub fn provider(instance: &Upstream, registry: &Registry) -> Vec<String> {
                 .map(|m| m.name)
                 .collect();
             let none = || format!("no entry of `models` leads to it; ask for {}/MODEL", instance.id);
-            ("on", if names.is_empty() { none() } else { names.join(", ") })
+            ("on", if names.is_empty() { none() } else { format!("serves {}", names.join(", ")) })
         }
     };
     vec![instance.id.clone(), state.into(), what]

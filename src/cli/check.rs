@@ -5,6 +5,7 @@ use crate::{
     auth::{FileKey, KeepImages, Mode},
     config::{Config, Loaded},
     providers::{ModelInfo, Registry, TargetInfo},
+    store::sqlite_path,
 };
 use plugin_api::value::Limits;
 use std::{fmt::Write as _, path::Path, process::ExitCode};
@@ -62,6 +63,9 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
     let mcp = paths.jobs.clone().unwrap_or_else(|| "off".into());
     let storage = &config.storage;
     let root = storage.options.get("root").and_then(|root| root.as_str()).unwrap_or_default();
+    let root = data_dir.join(root).display().to_string();
+    let database = sqlite_path(&config.database.url, data_dir);
+    let database = database.map_or(config.database.url.clone(), |file| file.display().to_string());
     let delivery = serde_json::to_value(storage.delivery).unwrap_or_default();
     vec![
         row("settings", banner::configuration(loaded)),
@@ -70,7 +74,7 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
         row("MCP endpoint", mcp),
         row("secret", secret),
         row("data", data_dir.display().to_string()),
-        row("database", config.database.url.clone()),
+        row("database", database),
         row(
             "images",
             format!(
@@ -135,8 +139,8 @@ fn models(registry: &Registry) -> String {
     for model in registry.models() {
         for (n, target) in model.targets.iter().enumerate() {
             let name = if n == 0 { label(&model) } else { String::new() };
-            let (price, state) = state(target);
-            rows.push(vec![name, format!("{}/{}", target.instance, target.vendor_model), price, state]);
+            let to = format!("{}/{}", target.instance, target.vendor_model);
+            rows.push(vec![name, to, output::money(target.price), state(target, registry)]);
         }
     }
     let head = ["NAME", "TARGET", "ONE IMAGE", "STATE"];
@@ -151,12 +155,14 @@ fn label(model: &ModelInfo) -> String {
     format!("{}{}", model.name, if model.default { " *" } else { "" })
 }
 
-/// Price and state; the reason of an instance that is off stands under `Providers` already.
-fn state(target: &TargetInfo) -> (String, String) {
-    let price = output::money(target.price);
+/// The reason of an instance that is off stands under `Providers` already.
+fn state(target: &TargetInfo, registry: &Registry) -> String {
     match &target.off {
-        None => (price, "on".into()),
-        Some(why) => (price, format!("off: {}", output::shorten(why, 60))),
+        None => "on".into(),
+        Some(_) if registry.instance(&target.instance).is_some_and(|i| !i.is_on()) => {
+            format!("off, as {} is", target.instance)
+        }
+        Some(why) => format!("off: {why}"),
     }
 }
 

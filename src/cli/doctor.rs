@@ -294,7 +294,7 @@ async fn providers(registry: Registry) -> Vec<Finding> {
 
 fn judge_provider(what: &str, checked: Result<(), ProviderError>) -> Finding {
     use ErrorClass::*;
-    let Err(error) = checked else { return Finding::ok(what, "its credentials are good") };
+    let Err(error) = checked else { return Finding::ok(what, "it answers, and takes its credentials") };
     let remedy = match error.class {
         RateLimited | ConcurrencyLimited | Overloaded => {
             return Finding::warn(what, error.message, "The vendor asks to slow down; try again later.");
@@ -347,7 +347,9 @@ mod tests {
         assert_eq!(finding.verdict, Verdict::Fail);
         let text = report(&[judge_provider("provider b", Ok(())), finding]);
         assert!(
-            text.starts_with("ok    provider b  its credentials are good\nFAIL  provider a  the key"),
+            text.starts_with(
+                "ok    provider b  it answers, and takes its credentials\nFAIL  provider a  the key"
+            ),
             "{text}"
         );
         assert!(text.contains("-> Check the key") && text.ends_with("One thing failed.\n"), "{text}");

@@ -95,7 +95,7 @@ async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::R
     };
     store.add_key(key.clone(), false).await?;
     output::print(&format!("{bearer}\n"));
-    eprint!("{}", made(&key, config));
+    output::note(&made(&key, config));
     Ok(())
 }
 
@@ -105,7 +105,7 @@ fn made(key: &Key, config: &Config) -> String {
         key.expires_us.map_or("it does not expire".into(), |us| format!("it ends {}", output::time(us)));
     let mut text =
         format!("Key `{}` of team `{}` may {}; {end}. ", key.id, key.team, key.scopes.replace(' ', ", "));
-    text += "It is not shown again.\n";
+    text += "It is not shown again; servers take it within a second.\n";
     if !config.teams.contains_key(&key.team) {
         text += &format!(
             "Note: `teams` has no entry `{}`, so it gets the limits and models of `default`.\n",

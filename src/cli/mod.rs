@@ -116,3 +116,51 @@ async fn dispatch(cli: Cli, plugins: &'static [Plugin]) -> anyhow::Result<ExitCo
         Command::Schema(command) => schema::run(&gateway, &command),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(&line.split_whitespace().map(Into::into).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_what_happens_without_a_command() {
+        let cli = parsed("x --listen 127.0.0.1:1 --data-dir d").unwrap();
+        assert!(cli.command.is_none() && cli.serve.listen.len() == 1);
+        assert_eq!(cli.globals.data_dir.unwrap().to_str(), Some("d"));
+    }
+
+    #[test]
+    fn options_count_before_and_after_the_command() {
+        let cli = parsed("x --listen 127.0.0.1:1 --set a=1 serve --listen 127.0.0.1:2 --set b=2").unwrap();
+        assert_eq!(cli.globals.set, ["a=1", "b=2"]);
+        let Some(Command::Serve(args)) = cli.command else { panic!("serve") };
+        assert_eq!(args.listen.iter().map(|a| a.port()).collect::<Vec<_>>(), [1, 2]);
+        for line in ["x --data-dir d keys list", "x keys --data-dir d list", "x keys list --data-dir d"] {
+            assert_eq!(parsed(line).unwrap().globals.data_dir.unwrap().to_str(), Some("d"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_ends_with_2_and_a_hint() {
+        for (line, hint) in [
+            ("x chek", "check"),
+            ("x --listen 8000", "127.0.0.1:8000"),
+            ("x --listen 127.0.0.1:1 check", "`serve` only"),
+            ("x jobs show 42", "jobs list"),
+            ("x jobs list --status done", "completed"),
+            ("x keys create --scopes images:all", "images:read"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(hint), "{line}: {error}");
+        }
+    }
+}

@@ -20,20 +20,22 @@ use std::{
     sync::Arc,
 };
 
+const EVERYWHERE: &str = "Options of every command";
+
 /// Options that stand before or after the command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Globals {
     /// Configuration file [default: ./config.yaml if there is one, else built-in settings]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder of database, images and keys [default: ./data]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Set one value of the configuration; may be given several times
-    #[arg(long, global = true, value_name = "KEY.PATH=VALUE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "KEY.PATH=VALUE")]
     pub set: Vec<String>,
     /// File of variables for ${NAME} in the configuration [default: ./.env if there is one]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub env_file: Option<PathBuf>,
 }
 
@@ -60,7 +62,7 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn data_dir(&self) -> PathBuf {
-        self.globals.data_dir.clone().unwrap_or_else(|| "data".into())
+        self.globals.data_dir.clone().unwrap_or_else(|| "./data".into())
     }
 
     /// Reads the configuration of the working directory.
@@ -154,15 +156,16 @@ pub fn build_registry(config: &Config, plugins: &[Plugin], spool: Arc<Spool>) ->
 pub fn prepare(data_dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     let shown = data_dir.display();
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    made.with_context(|| {
-        format!("the data directory {shown} cannot be made; choose another one with --data-dir")
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(|error| {
+        anyhow!("the data directory {shown} cannot be made ({error}); choose another one with --data-dir")
     })?;
     let probe = data_dir.join(format!(".probe-{}", uuid::Uuid::new_v4()));
     let written = fs::write(&probe, b"probe");
     fs::remove_file(&probe).ok();
-    written.with_context(|| {
-        format!("the data directory {shown} cannot be written; give this user the right to, or choose another one with --data-dir")
+    written.map_err(|error| {
+        anyhow!(
+            "the data directory {shown} cannot be written ({error}); give this user the right to, or choose another one with --data-dir"
+        )
     })
 }
 

@@ -11,13 +11,18 @@ pub fn print(text: &str) {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
+/// Says on stderr what is not for the program that reads stdout.
+pub fn note(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).ok();
+}
+
 /// Says on stderr what failed; the exit code of a failure.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     let text = match error.downcast_ref::<ConfigErrors>() {
         Some(errors) => config_errors(errors),
         None => format!("error: {}\n", sentence(error)),
     };
-    std::io::stderr().write_all(text.as_bytes()).ok();
+    note(&text);
     ExitCode::FAILURE
 }
 

@@ -78,7 +78,8 @@ fn next_target(
     }
     match (error.retry, elsewhere) {
         (Retry::Never, _) => None,
-        (Retry::Later, Some(next)) if wait > SHORT_WAIT || error.class != RateLimited => {
+        // A vendor that names a short wait is worth it; any other failure is better served elsewhere.
+        (Retry::Later, Some(next)) if error.retry_after.is_none_or(|asked| asked > SHORT_WAIT) => {
             Some((next, Duration::ZERO))
         }
         (Retry::Later, _) => Some((job.target, wait)),

@@ -4,6 +4,7 @@ use super::{Inner, Return, wire::era::Version};
 use crate::{
     auth::Principal,
     jobs::{Moment, Owner},
+    providers::glob,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -76,7 +77,7 @@ impl Inner {
     /// The entry of `mcp.clients` for this peer.
     fn rule(&self, peer: &Peer) -> Option<&super::ClientRule> {
         let name = peer.client.as_deref()?;
-        self.settings.clients.iter().find(|rule| glob(&rule.matches, name))
+        self.settings.clients.iter().find(|rule| glob::fits(&rule.matches, name))
     }
 
     /// Longest time a wait for `jobs` jobs may hold this peer's request.
@@ -104,57 +105,6 @@ impl Inner {
 
     /// Whether the configuration offers a tool.
     pub fn offers(&self, tool: &str) -> bool {
-        self.settings.tools.iter().any(|pattern| glob(pattern, tool))
-    }
-}
-
-/// Whether `text` fits a pattern of `*` (any run) and `?` (one character), in any letter case.
-fn glob(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    let text: Vec<char> = text.to_lowercase().chars().collect();
-    let (mut p, mut t) = (0, 0);
-    // Where the last star stood, and how much of the text it has taken.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_match_runs_and_single_characters() {
-        for (pattern, text, fits) in [
-            ("*", "", true),
-            ("claude-code*", "claude-code", true),
-            ("claude-code*", "Claude-Code/2.1", true),
-            ("cursor*", "my cursor", false),
-            ("*a*b", "xaxbxb", true),
-            ("list_?obs", "list_jobs", true),
-            ("list_?obs", "list_obs", false),
-            ("", "x", false),
-        ] {
-            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
-        }
+        self.settings.tools.iter().any(|pattern| glob::fits(pattern, tool))
     }
 }

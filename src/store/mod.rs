@@ -69,8 +69,11 @@ impl Store {
         }
         let url = format!("sqlite://{}?mode=rwc", path.display());
         let named = |e: DbErr| StoreError(format!("{}: {e}", path.display()));
+        // Opening sets the journal mode and migrating makes tables: one process of this directory at a time.
+        let lock = alone(&path).await.map_err(|e| StoreError(format!("{}: {e}", path.display())))?;
         let write = Database::connect(options(&url, 1, settings)).await.map_err(named)?;
         Migrator::up(&write, None).await.map_err(named)?;
+        drop(lock);
         let read = Database::connect(options(&url, settings.max_connections.max(1), settings))
             .await
             .map_err(named)?;
@@ -156,6 +159,17 @@ pub fn sqlite_path(url: &str, data_dir: &Path) -> Result<std::path::PathBuf, Sto
     })?;
     let path = path.split('?').next().unwrap_or(path);
     Ok(data_dir.join(path))
+}
+
+/// Holds a lock beside the database file until it is dropped.
+async fn alone(database: &Path) -> std::io::Result<std::fs::File> {
+    let path = database.with_extension("lock");
+    let wait = move || {
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(wait).await.map_err(std::io::Error::other)?
 }
 
 fn options(url: &str, connections: u32, settings: &Settings) -> ConnectOptions {

@@ -405,6 +405,20 @@ async fn the_schema_and_the_entities_agree() {
     key::Entity::find().all(db).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_open_a_fresh_database_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let opening = (0..6).map(|_| {
+        let path = dir.path().to_owned();
+        tokio::spawn(
+            async move { Store::open(&Settings::default(), &path, ManualClock::at(1)).await.map(|_| ()) },
+        )
+    });
+    for one in opening.collect::<Vec<_>>() {
+        one.await.unwrap().expect("whoever comes second finds the tables made");
+    }
+}
+
 #[tokio::test]
 async fn two_processes_share_one_database_file() {
     let dir = tempfile::tempdir().unwrap();

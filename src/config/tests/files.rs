@@ -90,7 +90,7 @@ fn the_example_loads_and_says_what_comes_later() {
     assert_eq!(config.mcp.clients[1].inline_max, Some(plugin_api::value::ByteSize::kib(900)));
     let sections: Vec<&str> =
         loaded.later.iter().filter_map(|l| l.split_once(": ")).map(|(s, _)| s).collect();
-    assert_eq!(sections, ["server.admin_listen", "auth.issuers", "teams", "teams"]);
+    assert_eq!(sections, ["server.admin_listen", "auth.issuers", "teams", "teams", "teams"]);
     assert_eq!(loaded.warnings, [""; 0]);
 }
 

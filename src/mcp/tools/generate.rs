@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 fn read(cx: Cx<'_>, args: &mut Arguments) -> Result<Generation, ToolError> {
     let key = generation::idempotency_key(args, cx.meta, cx.call);
-    let read = generation::read(args, cx.tool.name(), &cx.call.owner(), true)?;
+    let read = generation::read(args, cx.tool.name(), true)?;
     Ok(Generation { idempotency_key: key?, ..read })
 }
 

@@ -2,11 +2,10 @@
 
 use super::arguments::{Arguments, bad};
 use crate::{
-    jobs::{Generation, Owner, Refused},
+    jobs::{Generation, Refused},
     mcp::call::Call,
 };
 use plugin_api::{Background, ImageRequest, Moderation, OutputFormat, Quality, Size};
-use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 
 /// Unicode scalar values.
@@ -25,12 +24,7 @@ const IDEMPOTENCY_META: &str = "image-gateway/idempotency-key";
 ///
 /// # Errors
 /// The first argument that cannot be used.
-pub fn read(
-    args: &mut Arguments,
-    tool: &str,
-    owner: &Owner,
-    prompt_needed: bool,
-) -> Result<Generation, Refused> {
+pub fn read(args: &mut Arguments, tool: &str, prompt_needed: bool) -> Result<Generation, Refused> {
     // All names are asked for before anything is refused, so that a misspelt one is recognised.
     let prompt = args.text("prompt", PROMPT_MAX);
     let model = args.text("model", NAME_MAX)?;
@@ -54,16 +48,15 @@ pub fn read(
         watermark: args.flag("watermark")?,
         moderation: args.word("moderation", Moderation::ALL)?,
         prompt_rewrite: args.flag("prompt_rewrite")?,
-        user: args.text("user", 1_000)?.map(|user| hashed(owner, &user)),
+        user: args.text("user", 1_000)?,
         vendor: args.object("vendor")?.unwrap_or_default(),
         ..ImageRequest::default()
     };
     let count = args.integer("count", 1..=COUNT_MAX)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
     let references = args.texts("references", 0..=REFERENCES_MAX, HANDLE_MAX)?.unwrap_or_default();
     let mask = args.text("mask", HANDLE_MAX)?;
-    for handle in references.iter().chain(&mask) {
-        check_handle(handle)?;
-    }
+    let references = references.into_iter().map(handle).collect::<Result<_, _>>()?;
+    let mask = mask.map(handle).transpose()?;
     let file_prefix = args.text("file_prefix", 10_000)?.map(|prefix| safe_prefix(&prefix));
     let prompt = prompt?.filter(|text| !text.trim().is_empty());
     if prompt.is_none() && prompt_needed {
@@ -181,14 +174,16 @@ fn one_provider(
     Ok(Some(first))
 }
 
-/// The forms in which an earlier image can be named; what it stands for is looked up later.
-fn check_handle(handle: &str) -> Result<(), Refused> {
-    let schemes = ["image://", "upload://", "https:", "data:"];
-    let is_id = image_id(handle).is_some();
-    if is_id || schemes.iter().any(|scheme| handle.starts_with(scheme)) {
-        return Ok(());
+/// A name of an image in one of its forms; what it stands for is looked up later.
+fn handle(text: String) -> Result<String, Refused> {
+    let schemes = ["upload://", "https:", "data:"];
+    if let Some(id) = image_id(&text) {
+        return Ok(id.to_string());
     }
-    let short: String = handle.chars().take(60).collect();
+    if schemes.iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text);
+    }
+    let short: String = text.chars().take(60).collect();
     Err(bad(
         "references",
         format!(
@@ -211,23 +206,14 @@ fn safe_prefix(prefix: &str) -> String {
     prefix.chars().take(PREFIX_MAX).map(safe).collect()
 }
 
-/// An end user as vendors see them: the same within a team, and nobody's name.
-fn hashed(owner: &Owner, user: &str) -> String {
-    let text = format!("{}\n{user}", owner.team);
-    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    fn owner() -> Owner {
-        Owner { team: "t".into(), key: "k".into() }
-    }
     fn generation(mut value: Value) -> Result<Generation, Refused> {
         value["prompt"] = json!("a cat");
-        read(&mut Arguments::new(value.as_object().unwrap()), "generate_image", &owner(), true)
+        read(&mut Arguments::new(value.as_object().unwrap()), "generate_image", true)
     }
     fn refused(value: Value) -> (String, String) {
         let refused = generation(value).unwrap_err();
@@ -275,7 +261,7 @@ mod tests {
     fn a_prompt_is_needed_and_bounded() {
         let prompt = |text: &str| {
             let value = json!({"prompt": text});
-            read(&mut Arguments::new(value.as_object().unwrap()), "generate_image", &owner(), true)
+            read(&mut Arguments::new(value.as_object().unwrap()), "generate_image", true)
                 .map(|g| g.request.prompt)
         };
         assert_eq!(prompt("猫").unwrap(), "猫");
@@ -298,16 +284,10 @@ mod tests {
     fn references_are_handles_and_nothing_else() {
         let id = uuid::Uuid::new_v4();
         let good = json!({"references": [id, format!("image://{id}"), format!("img_openai_{id}"), "upload://x", "https://a/b.png", "data:image/png;base64,AA"]});
-        assert_eq!(generation(good).unwrap().references.len(), 6);
-        for bad in ["http://a/b.png", "file:///etc/passwd", "/etc/passwd", "cat"] {
+        let read = generation(good).unwrap().references;
+        assert_eq!((read.len(), &read[..3]), (6, &vec![id.to_string(); 3][..]), "one spelling of an id");
+        for bad in ["http://a/b.png", "file:///etc/passwd", "/etc/passwd", "cat", "image://cat"] {
             assert_eq!(refused(json!({"references": [bad]})).0, "references", "{bad}");
         }
-    }
-
-    #[test]
-    fn an_end_user_is_hashed_per_team() {
-        let user = |team: &str| hashed(&Owner { team: team.into(), key: "k".into() }, "alice");
-        assert_eq!(user("a").len(), 64);
-        assert_ne!(user("a"), user("b"));
     }
 }

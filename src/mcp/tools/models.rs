@@ -68,7 +68,7 @@ pub async fn estimate_price(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, T
     super::waiting::Waiting::read(cx, &mut args)?;
     generation::idempotency_key(&mut args, cx.meta, cx.call)?;
     let owner = cx.call.owner();
-    let generation = generation::read(&mut args, cx.tool.name(), &owner, false)?;
+    let generation = generation::read(&mut args, cx.tool.name(), false)?;
     let estimate = cx.inner.backend.estimate(&owner, generation).await?;
     Answer::of(&Estimated {
         success: true,
