@@ -189,14 +189,19 @@ impl App {
         Ok(())
     }
 
-    /// Serves one caller on standard input and output until the input ends.
+    /// Serves one caller on standard input and output until the input ends, or SIGTERM or SIGINT comes.
     ///
     /// # Errors
     /// Reading or writing failed.
     pub async fn stdio(self) -> anyhow::Result<()> {
         let principal = self.stdio_principal().await?;
         let mcp = self.mcp(true);
-        mcp.stdio(Arc::new(principal), tokio::io::stdin(), tokio::io::stdout()).await?;
+        let serving = mcp.stdio(Arc::new(principal), tokio::io::stdin(), tokio::io::stdout());
+        tokio::select! {
+            done = serving => done?,
+            // A client that ends the process instead of closing its input.
+            stop = stop_signal() => stop?,
+        }
         // The caller has gone; what was paid for is still finished.
         self.jobs.stop(*self.config.server.shutdown_grace).await;
         Ok(())

@@ -226,9 +226,8 @@ async fn cancel(gateway: &Gateway, config: &Config, id: Uuid) -> anyhow::Result<
 
 fn outcome(job: &Job, cancelled: bool) -> String {
     match (cancelled, job.state) {
-        (true, _) => {
-            format!("Job {} is cancelled; nothing was sent to a vendor and nothing was spent.", job.id)
-        }
+        // Only a job whose attempts cost nothing waits.
+        (true, _) => format!("Job {} is cancelled; nothing was spent.", job.id),
         (false, State::Running) => format!(
             "Job {} is at a vendor, which cannot be taken back: its image will be kept, and it is not tried again if it fails.",
             job.id

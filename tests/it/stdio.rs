@@ -9,6 +9,7 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 use std::{path::Path, process::Stdio};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 type Host = RunningService<RoleClient, ()>;
 
@@ -97,4 +98,25 @@ async fn without_a_data_directory_it_keeps_to_the_users_own() {
     let path = Path::new(made["images"][0]["local_path"].as_str().unwrap());
     assert!(path.starts_with(&user), "{} is under {}", path.display(), user.display());
     host.cancel().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_may_end_the_process_instead_of_closing_its_input() {
+    let home = Home::new(Config::default());
+    let mut child = home
+        .command(&["stdio"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    input.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n").await.unwrap();
+    assert!(output.next_line().await.unwrap().is_some(), "it is up");
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), child.wait()).await;
+    let status = ended.expect("it ends though its input is still open").unwrap();
+    assert!(status.success(), "{status}");
 }
