@@ -65,10 +65,13 @@ pub struct Refusal {
 impl Refusal {
     pub fn new(status: StatusCode, sentence: impl Into<String>) -> Refusal {
         let code = match status {
-            StatusCode::UNAUTHORIZED => -32001,
-            StatusCode::FORBIDDEN => -32002,
             StatusCode::INTERNAL_SERVER_ERROR => -32603,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => i32::from(status.as_u16()),
+            // Our own codes lie outside the range that JSON-RPC and MCP reserve, and equal the status.
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE => i32::from(status.as_u16()),
             _ => -32600,
         };
         Refusal { status, sentence: sentence.into(), code, headers: Vec::new(), retry: None, close: false }
