@@ -35,6 +35,8 @@ pub use first_key::FirstKey;
 
 /// How often the table of keys is asked whether it changed: a revoked key is refused within a second.
 const KEYS_EVERY: Duration = Duration::from_millis(500);
+/// Work is given up so long before the grace is over: who waits for it still gets an answer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Who the gateway is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +179,7 @@ impl App {
         let draining = tokio::spawn(async move {
             stopping.wait_for(|stop| *stop).await.ok();
             tracing::info!("stopping: no new work; what runs has {} s", grace.as_secs());
-            jobs.stop(grace).await;
+            jobs.stop(grace - LAST_ANSWERS.min(grace / 4)).await;
         });
         let clean = bound.serve(faces, stopped).await?;
         if !clean {

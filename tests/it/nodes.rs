@@ -1,6 +1,6 @@
 //! Several servers over one database: one submitter per job, whatever stands still.
 
-use crate::support::{Client, Gateway, config, eventually, vendor::Vendor};
+use crate::support::{Client, Gateway, Home, config, eventually, vendor::Vendor};
 use serde_json::{Value, json};
 
 struct Scene {
@@ -89,4 +89,25 @@ async fn a_wait_at_one_server_sees_what_another_finishes() {
     let waiter = tokio::spawn(async move { client.wait(&job).await });
     vendor.finish_all();
     waiter.await.unwrap().ok();
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_in_an_empty_folder_agree_on_key_and_secret() {
+    for _ in 0..3 {
+        let home = Home::new(config());
+        let start = || Gateway::start_at(home.clone());
+        let (one, two, three) = tokio::join!(start(), start(), start());
+        let made = one
+            .client()
+            .tool("generate_image_and_wait", json!({"prompt": "a fox", "size": "64x64"}))
+            .await
+            .ok();
+        for other in [&two, &three] {
+            other.client().tool("list_jobs", json!({})).await.ok();
+            let answer = other.client().get(&other.at(&made.str("image_url"))).await;
+            assert!(answer.status().is_success(), "a link of one opens at the other: {}", answer.status());
+        }
+        let listed = home.run(&["keys", "list"]).await;
+        assert_eq!(listed.matches("default").count(), 1, "one first key: {listed}");
+    }
 }

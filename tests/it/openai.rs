@@ -158,20 +158,24 @@ async fn a_wait_that_ends_early_says_so_and_the_image_comes_later() {
 #[tokio::test]
 async fn a_finished_job_is_reported_at_once() {
     let (upstream, _gateway, client) = scene().await;
-    upstream.hold();
-    let job = client.generate("a fox").await;
-    upstream.wait_for_requests(1).await;
-    let waiting = tokio::spawn({
-        let (client, job) = (client.clone(), job.clone());
-        async move { (client.wait(&job).await.ok(), Instant::now()) }
-    });
-    // A job that has just been asked for is in the wait, unless this machine is very slow; then the bound is kept all the same.
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    let released = Instant::now();
-    upstream.release();
-    let (_, told) = waiting.await.unwrap();
-    let late = told.duration_since(released);
-    assert!(late < Duration::from_millis(1_000), "not at the next poll, 3 s later: {late:?}");
+    let mut least_late = Duration::MAX;
+    // The best of three: a machine that is busy for a moment proves nothing.
+    for n in 1..=3 {
+        upstream.hold();
+        let job = client.generate("a fox").await;
+        upstream.wait_for_requests(n).await;
+        let waiting = tokio::spawn({
+            let client = client.clone();
+            async move { (client.wait(&job).await.ok(), Instant::now()) }
+        });
+        // Time enough for the wait to begin.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let released = Instant::now();
+        upstream.release();
+        let (_, told) = waiting.await.unwrap();
+        least_late = least_late.min(told.duration_since(released));
+    }
+    assert!(least_late < Duration::from_millis(300), "not at a next poll: {least_late:?}");
 }
 
 #[tokio::test]

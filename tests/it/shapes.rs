@@ -246,3 +246,34 @@ async fn failed_jobs_are_told_one_by_one() {
         "no error invites to pay again"
     );
 }
+
+#[tokio::test]
+async fn our_own_tools() {
+    let gateway = Gateway::fresh().await;
+    let client = gateway.client();
+    let job = finished(&client, 1).await.remove(0);
+    let models = client.tool("list_models", json!({"explain": true})).await.ok();
+    begins_with(&models, "success:bool models:list");
+    for model in models.json["models"].as_array().unwrap() {
+        has(model, "name:text description:text on:bool default:bool providers:list sizes:text max_count:int");
+        has(model, "references:int formats:list transparent:bool styles:list targets:list");
+        assert!(model.get("price").is_some(), "{model}");
+        model["targets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .for_each(|target| has(target, "to:text on:bool reason:text?"));
+    }
+    let price = client.tool("estimate_price", json!({"count": 2})).await.ok();
+    begins_with(&price, "success:bool model:text target:text count:int");
+    has(&price.json, "basis:text outcome:text reasons:list");
+    has(&price.json["price"], "amount_micros:int currency:text");
+    has(&price.json["highest"], "amount_micros:int currency:text");
+    let cancelled = client.tool("cancel_job", json!({"job_id": job})).await.ok();
+    begins_with(&cancelled, "success:bool job_id:uuid status:text cancelled:bool cost:text message:text");
+    assert_eq!(
+        (&cancelled.json["cancelled"], cancelled.str("cost").as_str()),
+        (&json!(false), "none"),
+        "it was free"
+    );
+}
