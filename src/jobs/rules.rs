@@ -3,11 +3,11 @@
 use crate::{
     auth::{KeepImages, Team},
     limits,
-    providers::Registry,
+    providers::{Registry, Upstream},
     store::{Caps, Shares, TeamShare},
 };
 use plugin_api::value::Limits;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 /// What the configuration says of teams, keys and limits.
 #[derive(Debug, Clone, Default)]
@@ -53,13 +53,15 @@ impl Rules {
             cap: team.limits.concurrent_jobs.or(self.limits.per_team.concurrent_jobs),
             weight: team.weight.max(1),
         };
+        let now = Instant::now();
+        // One that takes no call now takes no job either.
+        let open = |upstream: &Arc<Upstream>| {
+            let cap = if upstream.is_closed(now) { Some(0) } else { upstream.concurrency };
+            (upstream.id.clone(), cap)
+        };
         Shares {
             // An instance that is off takes no claim: its jobs wait until it is back, or for their deadline.
-            instances: registry
-                .instances()
-                .filter(|i| i.is_on())
-                .map(|i| (i.id.clone(), i.concurrency))
-                .collect(),
+            instances: registry.instances().filter(|i| i.is_on()).map(open).collect(),
             teams: self.teams.iter().map(|(name, team)| (name.clone(), share(team))).collect(),
             other_teams: share(&self.team("default")),
             keys: self.keys.iter().filter_map(|(id, l)| Some((id.clone(), l.concurrent_jobs?))).collect(),

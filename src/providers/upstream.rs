@@ -6,6 +6,7 @@ use super::{
 };
 use crate::outbound::{Guard, HostList};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter, clock::Clock as _};
+use parking_lot::Mutex;
 use plugin_api::{Built, Capabilities, ErrorClass, Plugin, Provider, ProviderError};
 use std::{
     sync::Arc,
@@ -30,6 +31,8 @@ pub struct Upstream {
     pub breaker: Breaker,
     default_model: Option<String>,
     rate: Option<DefaultDirectRateLimiter>,
+    /// No call may go out before: the rate is used up, or the breaker is open.
+    closed_until: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
@@ -76,6 +79,7 @@ impl Upstream {
                 let each = rate.per.checked_div(rate.count.get())?;
                 Some(RateLimiter::direct(Quota::with_period(each)?.allow_burst(rate.count)))
             }),
+            closed_until: Mutex::new(None),
         })
     }
 
@@ -92,8 +96,19 @@ impl Upstream {
         self.default_model.clone().or_else(|| self.provider.as_ref().ok()?.models().into_iter().next())
     }
 
+    /// Whether a call was turned away, and its wait is not over: no job needs to be given a slot just to hear so.
+    pub fn is_closed(&self, now: Instant) -> bool {
+        self.closed_until.lock().is_some_and(|until| now < until)
+    }
+
     /// Whether a call may go out now; else how long to wait.
     pub fn admit(&self, now: Instant) -> Result<(), Duration> {
+        let admitted = self.ask(now);
+        *self.closed_until.lock() = admitted.err().map(|wait| now + wait);
+        admitted
+    }
+
+    fn ask(&self, now: Instant) -> Result<(), Duration> {
         self.breaker.admit(now)?;
         let Some(rate) = &self.rate else { return Ok(()) };
         rate.check().map_err(|not_until| {
