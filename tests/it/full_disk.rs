@@ -59,33 +59,38 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
     let client = gateway.client();
     let before = client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
 
-    let ballast = disk.fill();
-    // Free space is counted at most once a second.
-    eventually("the gateway notices", async || {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                          "params": {"name": "generate_image", "arguments": {"prompt": "a fox", "model": "gpt-image"}}});
-        let asked = upstream.submissions();
-        let answer = client.post(&body).await;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let said: serde_json::Value = answer.json().await.unwrap();
-        let refused = match status.as_u16() {
-            503 => headers.contains_key("retry-after"),
-            _ => said["result"]["isError"] == true && said["result"]["structuredContent"]["code"] == "storage_error",
-        };
-        if refused {
-            assert_eq!(upstream.submissions(), asked, "nothing is bought while it is full");
-        }
-        refused.then_some(())
+    // Getting full: there is still room for what is under way, and nothing new is begun. Free space is counted at most
+    // once a second.
+    let reserve = disk.path().join("reserve");
+    std::fs::write(&reserve, vec![b'x'; 48 << 20]).unwrap();
+    let refused = eventually("the gateway notices", async || {
+        let result = client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await;
+        result.is_error.then_some(result)
     })
-    .await;
+    .await
+    .failed("storage_error");
+    assert!(refused.json["retry_after_ms"].is_u64(), "{}", refused.json);
+
+    // Full to the last byte.
+    let ballast = disk.fill();
     let bought = upstream.submissions();
+    for _ in 0..5 {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                          "params": {"name": "generate_image", "arguments": {"prompt": "a fox"}}});
+        let answer = client.post(&body).await;
+        let (status, waits) = (answer.status(), answer.headers().contains_key("retry-after"));
+        let said: serde_json::Value = answer.json().await.unwrap();
+        let code = &said["result"]["structuredContent"]["code"];
+        assert!((status == 503 && waits) || *code == "storage_error", "{status}: {said}");
+    }
+    assert_eq!(upstream.submissions(), bought, "nothing is bought while it is full");
     let picture = client.get(&before.str("image_url")).await;
     assert_eq!(picture.bytes().await.unwrap(), vendor::png(), "what is there is still served");
     let health = client.get(&format!("{}/livez", gateway.url())).await;
     assert!(health.status().is_success(), "and the process lives");
-    assert_eq!(upstream.submissions(), bought);
 
     std::fs::remove_file(ballast).unwrap();
+    std::fs::remove_file(reserve).unwrap();
     let again = eventually("it is well again", async || {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
                           "params": {"name": "generate_image_and_wait", "arguments": {"prompt": "a fox afterwards"}}});
