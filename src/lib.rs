@@ -41,7 +41,8 @@
 //! - Only `store` writes SQL; no transaction leaves it. Only `images` touches storage.
 //! - Plugins decode, sign and map. They never retry, store, wait for a rate or log a secret.
 //! - No byte leaves for a vendor before the attempt is on disk, and no answer is parsed before it is.
-//! - Every write to a claimed job is fenced by the epoch of its lease; a final state never changes.
+//! - Every write to a claimed job is fenced by the epoch of its lease; a final state never changes, but for one
+//!   case: a late paid image turns its own job's `outcome_unknown` into `completed`.
 //! - Only a failure that surely cost nothing is tried again without being asked.
 //! - Logs hold no prompt, key, token or image byte.
 

@@ -9,6 +9,8 @@ mod plan;
 mod price;
 mod registry;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub use plan::{Ask, PlanError, Planned, Unplannable};

@@ -133,6 +133,16 @@ impl Registry {
         if let Some((instance, vendor_model)) = name.split_once('/')
             && let Some(instance) = self.named(instance)
         {
+            if let Ok(provider) = &instance.provider
+                && provider.capabilities(vendor_model).is_none()
+            {
+                let message = format!(
+                    "The provider `{}` has no model `{vendor_model}`. Accepted: {}.",
+                    instance.id,
+                    provider.models().join(", ")
+                );
+                return Err(PlanError::new(Unplannable::Unknown, "model", message));
+            }
             let to = format!("{}/{vendor_model}", instance.id);
             return Ok((to.clone(), vec![to]));
         }
