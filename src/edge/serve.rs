@@ -62,6 +62,9 @@ pub struct Bound {
 /// [`BindError`]; nothing stays open.
 pub async fn bind(settings: Settings) -> Result<Bound, BindError> {
     let trusted = Trusted::parse(&settings.trusted_proxies).map_err(BindError::Proxy)?;
+    if let Some(tls) = &settings.tls {
+        tls_settings(tls)?; // a bad certificate is told before anything listens
+    }
     let mut sockets = Vec::new();
     for text in settings.listen.as_slice() {
         let failed = |source| BindError::Io { address: text.clone(), source };
