@@ -55,6 +55,12 @@ const LATER: &[Line] = &[
         "`limits` of a provider are not counted yet; `concurrency` and `rate` are",
     ),
     (
+        "routes",
+        |c| c.routes.iter().any(|r| !r.when.claims.is_empty()),
+        "a route with `claims` never matches yet",
+    ),
+    ("telemetry.log.prompts", |c| c.telemetry.log.prompts, "prompts are never logged yet"),
+    (
         "mcp.sessions",
         |c| c.mcp.sessions == Sessions::Required,
         "there are no sessions yet, and none is required",

@@ -65,7 +65,7 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
             "MCP Inspector",
             "Run in a terminal; lists the tools:",
             format!(
-                "npx @modelcontextprotocol/inspector --cli {url} --transport http \\\n  \
+                "npx @modelcontextprotocol/inspector@latest --cli {url} --transport http \\\n  \
                  --header \"Authorization: {bearer}\" --method tools/list"
             ),
         ),

@@ -82,6 +82,10 @@ impl Inner {
     }
 
     fn open_for_work(&self) -> Result<(), Refused> {
+        if self.settings.role == Role::Worker {
+            let text = "This node only runs jobs (jobs.role: worker) and accepts none; call a node of the role all or api.";
+            return Err(Refused::new(Code::ProviderUnavailable, text));
+        }
         if self.is_stopping() {
             let text = "The gateway is shutting down; ask again in a few seconds.";
             return Err(Refused { retry_after_ms: Some(5_000), ..Refused::new(Code::ShuttingDown, text) });

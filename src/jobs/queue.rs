@@ -15,6 +15,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How often a worker without news looks for work of other processes.
 const IDLE: Duration = Duration::from_secs(1);
 const RETENTION: Duration = Duration::from_secs(60);
+/// No attempt ends later than this after its answer came.
+const ANSWER_AGE: Duration = Duration::from_secs(3_600);
 /// Most orphans taken at once.
 const RESCUED: u64 = 64;
 
@@ -243,6 +245,13 @@ impl Inner {
         }
         if !images.is_empty() || !uploads.is_empty() {
             self.store.forget_objects(images, uploads).await?;
+        }
+        // Answers of attempts that ended while somebody else held the job.
+        let spool = self.spool.clone();
+        let old = tokio::task::spawn_blocking(move || spool.answers_older_than(ANSWER_AGE)).await??;
+        let open = self.store.open_attempts(&old).await?;
+        for attempt in old.into_iter().filter(|attempt| !open.contains(attempt)) {
+            self.spool.remove(attempt)?;
         }
         self.store.forget_rows(Retain { jobs_us: self.settings.retention.as_us() }).await?;
         Ok(())

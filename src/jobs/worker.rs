@@ -6,7 +6,7 @@ use super::{
     decide::{Verdict, decide},
     held::Held,
 };
-use crate::store::{AttemptEnd, Claimed, End, Finish, Finished, NextTry};
+use crate::store::{AttemptEnd, Claimed, End, Finish, Finished, NextTried, NextTry};
 use plugin_api::{ProviderError, Spend};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
@@ -169,14 +169,20 @@ impl Inner {
             run_at_us,
             start: !self.is_stopping(),
         };
-        self.drop_answer(claimed.attempt.id);
         loop {
             match self.store.next_try(&self.owner, self.lease_us(), next.clone(), &self.shares()).await {
-                Ok(again) => {
+                // Whoever holds the job now may need the answer.
+                Ok(NextTried::Stale) => return None,
+                Ok(NextTried::Started(again)) => {
+                    self.drop_answer(claimed.attempt.id);
+                    return Some(*again);
+                }
+                Ok(NextTried::Waits) => {
+                    self.drop_answer(claimed.attempt.id);
                     if !after.is_zero() {
                         self.wake_after(after);
                     }
-                    return again;
+                    return None;
                 }
                 Err(error) => {
                     tracing::warn!(job.id = %claimed.job.id, %error, "a next try waits to be written");
@@ -200,7 +206,8 @@ impl Inner {
                 Ok(Finished::Applied(_)) => break,
                 Ok(Finished::Stale) => {
                     tracing::warn!(job.id = %claimed.job.id, epoch = finish.epoch, "a stale end was not written");
-                    break;
+                    // Whoever holds the job now may need the answer.
+                    return;
                 }
                 Err(error) => {
                     tracing::warn!(job.id = %claimed.job.id, %error, "an end waits to be written");

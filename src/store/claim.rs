@@ -69,6 +69,16 @@ pub struct NextTry {
     pub start: bool,
 }
 
+/// What became of the next try.
+#[derive(Debug, Clone)]
+pub enum NextTried {
+    /// The job waits in a queue, or for its time.
+    Waits,
+    Started(Box<Claimed>),
+    /// The lease was lost: nothing was written.
+    Stale,
+}
+
 impl Attempt {
     /// A new attempt at a target, not yet sent.
     pub fn open(job_id: Uuid, number: i32, epoch: i64, target: &Target, now: i64) -> Attempt {
@@ -108,14 +118,14 @@ impl Store {
     }
 
     /// Ends an attempt and puts its job back: in the queue of its next target, or aside until its time. Where it
-    /// may start at once, the new attempt is returned. `None` also when the lease was lost.
+    /// may start at once, it is.
     pub async fn next_try(
         &self,
         owner: &str,
         lease_us: i64,
         next: NextTry,
         shares: &Shares,
-    ) -> Result<Option<Claimed>, StoreError> {
+    ) -> Result<NextTried, StoreError> {
         let (owner, shares) = (owner.to_owned(), shares.clone());
         self.write(move |tx, now| {
             Box::pin(async move { next_try(tx, now, &owner, lease_us, next, &shares).await })
@@ -414,13 +424,13 @@ async fn next_try(
     lease_us: i64,
     next: NextTry,
     shares: &Shares,
-) -> Result<Option<Claimed>, DbErr> {
+) -> Result<NextTried, DbErr> {
     let row = job::Entity::find_by_id(next.job_id)
         .filter(job::Column::LeaseEpoch.eq(next.epoch))
         .filter(job::Column::State.eq(State::Running.code()))
         .one(tx)
         .await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = row else { return Ok(NextTried::Stale) };
     let snoozed = next.ended.is_none();
     match &next.ended {
         Some(end) => end_attempt(tx, now, end).await?,
@@ -446,7 +456,7 @@ async fn next_try(
     let row = change.update(tx).await?;
     stand_in_lanes(tx, BTreeSet::from([(instance.clone(), row.team.clone())])).await?;
     if !(due && next.start) {
-        return Ok(None);
+        return Ok(NextTried::Waits);
     }
     let running = Running::read(tx).await?;
     let caps = shares.caps(&instance, &row.team, &row.key_id);
@@ -459,9 +469,10 @@ async fn next_try(
         .limit(1);
     let free = running.has_room(&row.clone().into(), &caps);
     if !free || waiting.into_tuple::<Uuid>().one(tx).await?.is_some() {
-        return Ok(None);
+        return Ok(NextTried::Waits);
     }
-    start(tx, now, owner, lease_us, row).await
+    let started = start(tx, now, owner, lease_us, row).await?;
+    Ok(started.map_or(NextTried::Waits, |claimed| NextTried::Started(Box::new(claimed))))
 }
 
 async fn rescue(

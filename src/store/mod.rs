@@ -17,7 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{NextTry, Shares, Swept, TeamShare};
+pub use claim::{NextTried, NextTry, Shares, Swept, TeamShare};
 pub use finish::{AttemptEnd, End, Finish, Finished};
 pub use model::{Attempt, Image, Job, Key, Phase, Plan, State, Target, Upload};
 pub use read::{JobRows, Listing};

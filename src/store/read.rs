@@ -11,7 +11,7 @@ use sea_orm::{
     Select,
     sea_query::{ExprTrait, Query},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// Listings are counted up to here.
@@ -49,6 +49,23 @@ impl Store {
     pub async fn any_job(&self, id: Uuid) -> Result<Option<JobRows>, StoreError> {
         let found = job::Entity::find_by_id(id).all(&self.read).await?;
         Ok(self.with_rows(found).await?.pop())
+    }
+
+    /// Which of these attempts are not ended.
+    pub async fn open_attempts(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
+        let mut open = HashSet::new();
+        for part in ids.chunks(500) {
+            let rows: Vec<Uuid> = attempt::Entity::find()
+                .select_only()
+                .column(attempt::Column::Id)
+                .filter(attempt::Column::Id.is_in(part.iter().copied()))
+                .filter(attempt::Column::Ended.is_null())
+                .into_tuple()
+                .all(&self.read)
+                .await?;
+            open.extend(rows);
+        }
+        Ok(open)
     }
 
     /// State and time of last change of jobs, for those who wait.

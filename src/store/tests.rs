@@ -299,7 +299,10 @@ async fn a_failed_try_moves_to_the_next_target_and_numbers_its_attempts() {
         start: true,
     };
     let caps = shares(&[("a", None), ("b", None)]);
-    let second = scene.store.next_try("me", LEASE, next, &caps).await.unwrap().expect("there is room at b");
+    let tried = scene.store.next_try("me", LEASE, next.clone(), &caps).await.unwrap();
+    let NextTried::Started(second) = tried else { panic!("there is room at b: {tried:?}") };
+    let again = scene.store.next_try("me", LEASE, next, &caps).await.unwrap();
+    assert!(matches!(again, NextTried::Stale), "the epoch has moved on: {again:?}");
     assert_eq!(
         (second.attempt.number, second.attempt.instance.as_str(), second.job.lease_epoch),
         (2, "b", 2)
@@ -323,7 +326,8 @@ async fn a_delayed_job_comes_back_when_its_time_has_come_and_a_late_one_ends() {
         start: true,
     };
     let caps = shares(&[("a", None)]);
-    assert!(scene.store.next_try("me", LEASE, next, &caps).await.unwrap().is_none());
+    let tried = scene.store.next_try("me", LEASE, next, &caps).await.unwrap();
+    assert!(matches!(tried, NextTried::Waits), "{tried:?}");
     assert_eq!(scene.store.sweep().await.unwrap().woken, 0);
     scene.clock.advance(Duration::from_secs(6));
     assert_eq!(scene.store.sweep().await.unwrap().woken, 1);

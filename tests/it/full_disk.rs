@@ -64,7 +64,9 @@ async fn a_full_disk_buys_nothing_and_room_makes_it_well() {
     let reserve = disk.path().join("reserve");
     std::fs::write(&reserve, vec![b'x'; 48 << 20]).unwrap();
     let refused = eventually("the gateway notices", async || {
-        let result = client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await;
+        // One that was let in just before waits for room; nobody waits for it here.
+        let ask = json!({"prompt": "a fox", "max_wait_seconds": 1});
+        let result = client.tool("generate_image_and_wait", ask).await;
         result.is_error.then_some(result)
     })
     .await

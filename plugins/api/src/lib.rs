@@ -11,6 +11,7 @@ mod capability;
 mod error;
 mod http;
 mod lift;
+mod price;
 mod provider;
 mod request;
 mod size;
@@ -19,9 +20,10 @@ mod spool;
 pub mod value;
 
 pub use answer::{Answer, Blob};
-pub use capability::{Capabilities, Fit, Parameters, Price, PriceTable, Refusal, SizeRule, Unit};
+pub use capability::{Capabilities, Fit, Parameters, Refusal, SizeRule};
 pub use error::{ErrorClass, ProviderError, Retry, Spend};
 pub use http::{Http, Part, Request, asked_wait, join_url, retry_after};
+pub use price::{Price, PriceTable, Unit};
 pub use provider::{
     Adjustment, Artifact, Basis, Built, Class, Context, Cost, Failed, Picture, Plugin, Progress, Provider,
     Source, Submission, Ticket, Usage, build_config,
