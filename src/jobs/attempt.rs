@@ -62,6 +62,10 @@ impl Run<'_> {
         };
         let fit = match self.request(&provider).await {
             Ok(fit) => fit,
+            // What an earlier life sent may still be paid for.
+            Err(error) if self.claimed.rescued => {
+                return Attempted::Failed(Box::new(error.with_spend(Spend::Possible)));
+            }
             Err(error) => return Attempted::Failed(Box::new(error)),
         };
         let deadline = self.deadline(&upstream);
@@ -154,12 +158,7 @@ impl Run<'_> {
                 ))));
             }
         }
-        if !self.inner.spool.has_room() {
-            return Err(Attempted::Snooze(Duration::from_secs(5)));
-        }
-        if let Err(wait) = upstream.admit(Instant::now()) {
-            return Err(Attempted::Snooze(wait));
-        }
+        self.room_and_rate(upstream).await?;
         let again = if attempt.class == Class::K.as_str() { 3 } else { 1 };
         let mut tries = 0;
         loop {
@@ -178,6 +177,31 @@ impl Run<'_> {
                 Err(error) if error.spend == Spend::Possible && tries < again => sleep(PAUSE).await,
                 Err(error) => return Err(Attempted::Failed(Box::new(error))),
             }
+        }
+    }
+
+    /// Waits for room on the disk and for the instance's rate: elsewhere, so that the slot is free meanwhile. A call
+    /// that may be out already waits here, because a new attempt would have another key.
+    async fn room_and_rate(&self, upstream: &Upstream) -> Result<(), Attempted> {
+        loop {
+            let refused = if self.inner.spool.has_room() {
+                upstream.admit(Instant::now()).err()
+            } else {
+                Some(Duration::from_secs(5))
+            };
+            let Some(wait) = refused else { return Ok(()) };
+            if !self.claimed.rescued {
+                return Err(Attempted::Snooze(wait));
+            }
+            let left = self.inner.left(&self.claimed.job);
+            if left.is_zero() {
+                let what = "the gateway stopped during the call and could not repeat it in time";
+                return Err(Attempted::Failed(Box::new(ProviderError::new(
+                    ErrorClass::OutcomeUnknown,
+                    what,
+                ))));
+            }
+            sleep(wait.min(left)).await;
         }
     }
 

@@ -102,6 +102,10 @@ impl Inner {
             }
             Attempted::Lost => {
                 tracing::warn!(job.id = %job.id, "the lease could not be trusted; whoever holds it goes on");
+                if claimed.rescued {
+                    // Its attempt may be out and must not be replaced: whoever rescues it next goes on with it.
+                    return None;
+                }
                 // Where it was not lost after all, the job goes back unspent; else this changes nothing.
                 self.next_try(claimed, None, job.target, PAUSE).await
             }

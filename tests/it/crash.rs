@@ -260,3 +260,20 @@ async fn kills_at_any_moment_of_a_jobs_life_lose_none_and_buy_none_twice() {
     let listed = client.tool("list_jobs", json!({"limit": 50})).await.ok().json;
     assert_eq!(listed["total_count"], jobs.len(), "none lost, none made up");
 }
+
+#[tokio::test]
+async fn a_keyed_call_that_has_to_wait_for_its_rate_keeps_its_key() {
+    let vendor = Vendor::start().await;
+    let slow = config().vendor(&vendor.upstream).set("providers.vendor.rate", "4/min");
+    let gateway = Gateway::start(slow).await;
+    let job = start_job(&gateway.client(), "k", "a fox").await;
+    vendor.upstream.wait_for_requests(1).await;
+    let gateway = gateway.kill_and_restart().await;
+    // Before the orphan is found, others use up what the rate allows.
+    let client = gateway.client();
+    client.tool("generate_image", json!({"prompt": "others", "model": "k", "count": 4})).await.ok();
+    vendor.finish_all();
+    assert_eq!(client.wait(&job).await.ok().str("status"), "completed");
+    let keys = vendor.bought("a fox");
+    assert!(keys.len() == 2 && keys[0] == keys[1], "billed once: {keys:?}");
+}
