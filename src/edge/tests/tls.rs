@@ -39,7 +39,11 @@ async fn both_versions_of_http_are_spoken_over_tls() {
 #[tokio::test]
 async fn a_certificate_that_cannot_be_used_is_an_error_and_no_crash() {
     let dir = tempfile::tempdir().unwrap();
-    let rig = Setup::with(|edge| edge.tls = Some(files(&dir, "no certificate"))).start().await;
-    let error = soon(rig.served).await.unwrap().unwrap_err().to_string();
+    let settings = super::super::Settings {
+        listen: plugin_api::value::OneOrMany::One("127.0.0.1:0".into()),
+        tls: Some(files(&dir, "no certificate")),
+        ..Default::default()
+    };
+    let error = bind(settings).await.map(|_| ()).expect_err("told before anything listens").to_string();
     assert!(error.contains("cert.pem"), "{error}");
 }
