@@ -6,6 +6,7 @@ mod entity;
 mod finish;
 mod keys;
 mod lane;
+mod lease;
 mod model;
 mod read;
 mod retention;
