@@ -101,14 +101,11 @@ impl Inner {
             timeout(IDLE, self.wake.notified()).await.ok();
             while !self.is_stopping() {
                 let free = self.slots.available_permits();
-                let Ok(permits) = self.slots.clone().try_acquire_many_owned(u32::try_from(free).unwrap_or(0))
-                else {
-                    break;
-                };
                 if free == 0 {
                     break;
                 }
-                let mut permits = permits;
+                let wanted = u32::try_from(free).unwrap_or(0);
+                let Ok(mut permits) = self.slots.clone().try_acquire_many_owned(wanted) else { break };
                 let claimed = match self.store.claim(&self.owner, self.lease_us(), free, &self.shares()).await
                 {
                     Ok(claimed) => claimed,
@@ -188,12 +185,12 @@ impl Inner {
         }
     }
 
-    /// An orphan runs even when every slot is taken: somebody has been waiting for it, and it may be paid for.
+    /// Runs an orphan on the next free slot, before anything new: somebody has waited for it, and it may be paid for.
     fn resume(self: &Arc<Inner>, claimed: Claimed) {
         let inner = self.clone();
-        let held = self.hold(&claimed);
+        // Its lease is kept while it waits for a slot.
+        self.hold(&claimed);
         self.tasks.spawn(async move {
-            drop(held);
             let id = claimed.job.id;
             match inner.slots.clone().acquire_owned().await {
                 Ok(permit) => inner.start(claimed, permit),

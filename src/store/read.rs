@@ -148,18 +148,14 @@ impl Store {
         if !states.is_empty() {
             query = query.filter(job::Column::State.is_in(states.iter().map(|s| s.code())));
         }
-        let total = self.count(query.clone().select_only().column(job::Column::Id)).await?;
-        let mut found = query
-            .order_by_desc(job::Column::Created)
-            .order_by_desc(job::Column::Id)
-            .limit(limit + 1)
-            .offset(offset)
-            .all(&self.read)
-            .await?;
-        let has_more = found.len() as u64 > limit;
-        found.truncate(limit as usize);
-        let rows = self.with_rows(found).await?;
-        Ok(Listing { rows, total: Ord::min(total, COUNTED), total_is_minimum: total > COUNTED, has_more })
+        let page = self.page(query, job::Column::Created, job::Column::Id, limit, offset).await?;
+        let rows = self.with_rows(page.rows).await?;
+        Ok(Listing {
+            rows,
+            total: page.total,
+            total_is_minimum: page.total_is_minimum,
+            has_more: page.has_more,
+        })
     }
 
     /// Stored images with their jobs, newest first.
@@ -170,23 +166,42 @@ impl Store {
         offset: u64,
     ) -> Result<Listing<(Image, JobRows)>, StoreError> {
         let query = image::Entity::find().filter(image::Column::Team.eq(team));
-        let total = self.count(query.clone().select_only().column(image::Column::Id)).await?;
-        let mut found = query
-            .order_by_desc(image::Column::Created)
-            .order_by_desc(image::Column::Id)
+        let page = self.page(query, image::Column::Created, image::Column::Id, limit, offset).await?;
+        let ids: Vec<Uuid> = page.rows.iter().map(|i| i.job_id).collect();
+        let jobs: HashMap<Uuid, JobRows> =
+            self.jobs_by_id(team, &ids).await?.into_iter().map(|rows| (rows.job.id, rows)).collect();
+        let rows = page
+            .rows
+            .into_iter()
+            .filter_map(|row| Some((Image::from(row.clone()), jobs.get(&row.job_id)?.clone())))
+            .collect();
+        Ok(Listing {
+            rows,
+            total: page.total,
+            total_is_minimum: page.total_is_minimum,
+            has_more: page.has_more,
+        })
+    }
+
+    /// One page of a query, newest first; `created`, then `id`, is the order.
+    async fn page<E: EntityTrait>(
+        &self,
+        query: Select<E>,
+        created: E::Column,
+        id: E::Column,
+        limit: u64,
+        offset: u64,
+    ) -> Result<Listing<E::Model>, StoreError> {
+        let total = self.count(query.clone().select_only().column(id)).await?;
+        let mut rows = query
+            .order_by_desc(created)
+            .order_by_desc(id)
             .limit(limit + 1)
             .offset(offset)
             .all(&self.read)
             .await?;
-        let has_more = found.len() as u64 > limit;
-        found.truncate(limit as usize);
-        let ids: Vec<Uuid> = found.iter().map(|i| i.job_id).collect();
-        let jobs: HashMap<Uuid, JobRows> =
-            self.jobs_by_id(team, &ids).await?.into_iter().map(|rows| (rows.job.id, rows)).collect();
-        let rows = found
-            .into_iter()
-            .filter_map(|row| Some((Image::from(row.clone()), jobs.get(&row.job_id)?.clone())))
-            .collect();
+        let has_more = rows.len() as u64 > limit;
+        rows.truncate(limit as usize);
         Ok(Listing { rows, total: Ord::min(total, COUNTED), total_is_minimum: total > COUNTED, has_more })
     }
 
