@@ -31,17 +31,21 @@ pub struct Blob(Inner);
 
 #[derive(Debug, Clone)]
 enum Inner {
-    Memory(Bytes),
+    Memory { bytes: Bytes, damaged: bool },
     File { file: Arc<BlobFile>, offset: u64, len: u64, damaged: bool },
 }
 
 impl From<Bytes> for Blob {
     fn from(bytes: Bytes) -> Blob {
-        Blob(Inner::Memory(bytes))
+        Blob::in_memory(bytes, false)
     }
 }
 
 impl Blob {
+    pub(crate) fn in_memory(bytes: Bytes, damaged: bool) -> Blob {
+        Blob(Inner::Memory { bytes, damaged })
+    }
+
     pub(crate) fn in_file(file: Arc<BlobFile>, offset: u64, len: u64, damaged: bool) -> Blob {
         Blob(Inner::File { file, offset, len, damaged })
     }
@@ -54,7 +58,7 @@ impl Blob {
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match &self.0 {
-            Inner::Memory(bytes) => bytes.len() as u64,
+            Inner::Memory { bytes, .. } => bytes.len() as u64,
             Inner::File { len, .. } => *len,
         }
     }
@@ -63,13 +67,13 @@ impl Blob {
     }
     /// The base64 it came from was broken.
     pub fn is_damaged(&self) -> bool {
-        matches!(self.0, Inner::File { damaged: true, .. })
+        matches!(self.0, Inner::File { damaged: true, .. } | Inner::Memory { damaged: true, .. })
     }
 
     /// Opens the bytes for reading from their beginning. Blocking: one file open and one seek.
     pub fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
         match &self.0 {
-            Inner::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+            Inner::Memory { bytes, .. } => Ok(Box::new(io::Cursor::new(bytes.clone()))),
             Inner::File { file, offset, len, .. } => {
                 let mut open = std::fs::File::open(&file.path)?;
                 open.seek(SeekFrom::Start(*offset))?;
@@ -80,7 +84,7 @@ impl Blob {
 
     /// All bytes, in memory. Blocking.
     pub fn read(&self) -> io::Result<Bytes> {
-        if let Inner::Memory(bytes) = &self.0 {
+        if let Inner::Memory { bytes, .. } = &self.0 {
             return Ok(bytes.clone());
         }
         let mut all = Vec::with_capacity(self.len() as usize);
@@ -122,6 +126,12 @@ impl Answer {
     /// Parses the text as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.text)
+    }
+
+    /// A stream of server-sent events, by its type or its first line.
+    pub fn is_event_stream(&self) -> bool {
+        let said = self.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        said || self.text.starts_with(b"event:") || self.text.starts_with(b"data:")
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 /// The classes of failure every vendor's errors map to (one decision of the gateway each).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// Malformed or out of range for the vendor.
@@ -43,6 +43,25 @@ pub enum ErrorClass {
 impl fmt::Display for ErrorClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
+    }
+}
+
+impl ErrorClass {
+    /// What an HTTP status means where the vendor says no more, or nothing that is known. A status that is neither a
+    /// client's nor a server's error is `bad_response`: a redirect, or an error under a success.
+    pub const fn of_status(status: u16) -> ErrorClass {
+        use ErrorClass::*;
+        match status {
+            401 => Authentication,
+            402 => QuotaExhausted,
+            403 => Permission,
+            404 => NotFound,
+            408 => Timeout,
+            429 => RateLimited,
+            400..=499 => InvalidRequest,
+            500..=599 => Unavailable,
+            _ => BadResponse,
+        }
     }
 }
 
@@ -115,6 +134,11 @@ impl ProviderError {
             stage: None,
         }
     }
+    /// Of the failures of one call the one that cost most, the first of equals: what may be paid is never told as
+    /// free.
+    pub fn costliest(errors: impl IntoIterator<Item = ProviderError>) -> Option<ProviderError> {
+        errors.into_iter().reduce(|worst, next| if next.spend > worst.spend { next } else { worst })
+    }
     pub fn with_spend(mut self, spend: Spend) -> Self {
         self.spend = spend;
         self
@@ -171,6 +195,17 @@ fn shorten(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_several_failures_the_paid_one_is_told() {
+        let blocked = |words: &str| ProviderError::new(ErrorClass::ContentBlocked, words);
+        let unread = ProviderError::new(ErrorClass::BadResponse, "no image");
+        let worst = ProviderError::costliest([blocked("first"), unread, blocked("last")]).unwrap();
+        assert_eq!((worst.class, worst.spend), (ErrorClass::BadResponse, Spend::Certain));
+        let first = ProviderError::costliest([blocked("first"), blocked("last")]).unwrap();
+        assert_eq!(first.message, "first", "of equals the first");
+        assert!(ProviderError::costliest([]).is_none());
+    }
 
     #[test]
     fn a_wait_of_more_than_two_minutes_means_another_instance() {

@@ -1,9 +1,9 @@
 //! The plugin's only way out: one call with a deadline and a cap, its answer streamed into the spool, and an
 //! error that knows how far the request got.
 
-use crate::{Answer, ErrorClass, ProviderError, Spend, spool::SpoolFile, value::Secret};
+use crate::{Answer, ErrorClass, ProviderError, Spend, spares::Spares, spool::SpoolFile, value::Secret};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::{
     path::PathBuf,
     sync::{
@@ -24,10 +24,15 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(120);
 pub struct Http {
     client: reqwest::Client,
     spool: PathBuf,
+    spares: Arc<Spares>,
     name: String,
     deadline: Instant,
     count: Arc<AtomicU32>,
+    listener: Option<Listener>,
 }
+
+/// Told how far the vendor is, in percent.
+pub type Listener = Arc<dyn Fn(f32) + Send + Sync>;
 
 /// One request, built up by its methods.
 #[derive(Debug)]
@@ -36,8 +41,13 @@ pub struct Request {
     url: String,
     headers: HeaderMap,
     body: Body,
+    /// Why it cannot be sent, whatever is added to it later.
+    broken: Option<String>,
     paid: bool,
     cap: u64,
+    within: Option<Duration>,
+    until: fn(&[u8]) -> bool,
+    steps: Option<(&'static str, u32)>,
 }
 
 #[derive(Debug)]
@@ -45,7 +55,6 @@ enum Body {
     None,
     Bytes(Bytes),
     Parts(Vec<Part>),
-    Broken(String),
 }
 
 /// One part of a `multipart/form-data` body.
@@ -73,8 +82,12 @@ impl Request {
             url: url.into(),
             headers: HeaderMap::new(),
             body: Body::None,
+            broken: None,
             paid: false,
             cap: DEFAULT_CAP,
+            within: None,
+            until: |_| false,
+            steps: None,
         }
     }
     pub fn get(url: impl Into<String>) -> Request {
@@ -88,9 +101,7 @@ impl Request {
             (Ok(name), Ok(value)) => {
                 self.headers.append(name, value);
             }
-            _ => {
-                self.body = Body::Broken(format!("the header `{name}` has a value that HTTP does not allow"))
-            }
+            _ => self.broken = Some(format!("the header `{name}` has a value that HTTP does not allow")),
         }
         self
     }
@@ -106,8 +117,8 @@ impl Request {
                 self.headers.insert(name, value);
             }
             _ => {
-                self.body =
-                    Body::Broken("the credential has characters that HTTP does not allow in a header".into())
+                self.broken =
+                    Some("the credential has characters that HTTP does not allow in a header".into())
             }
         }
         self
@@ -117,7 +128,7 @@ impl Request {
             Ok(bytes) => {
                 Request { body: Body::Bytes(bytes.into()), ..self }.header("content-type", "application/json")
             }
-            Err(error) => Request { body: Body::Broken(error.to_string()), ..self },
+            Err(error) => Request { broken: Some(error.to_string()), ..self },
         }
     }
     /// A body of any kind; set its `content-type` yourself.
@@ -128,7 +139,8 @@ impl Request {
         Request { body: Body::Parts(parts), ..self }
     }
     /// The call that costs money: its answer is kept on disk before it is read, and a lost answer is
-    /// `outcome_unknown`. Once per attempt.
+    /// `outcome_unknown`. Once per attempt; a second one is allowed only after an answer that says that the first
+    /// cost nothing, and that answer is forgotten before a byte of the second leaves.
     pub fn paid(self) -> Request {
         Request { paid: true, ..self }
     }
@@ -136,12 +148,94 @@ impl Request {
     pub fn cap(self, bytes: u64) -> Request {
         Request { cap: bytes, ..self }
     }
+    /// Longest time of this one call, where the attempt's deadline is farther away: for calls that only take or
+    /// tell of a job.
+    pub fn within(self, time: Duration) -> Request {
+        Request { within: Some(time), ..self }
+    }
+    /// For a stream that may stay open after its answer: told the text so far (without its base64) after each piece,
+    /// whether the answer is whole.
+    pub fn until(self, whole: fn(&[u8]) -> bool) -> Request {
+        Request { until: whole, ..self }
+    }
+    /// For a stream that tells how far the work is: its text has `mark` once for each of `of` steps before the last
+    /// one. What is done is told to whoever [listens](Http::telling), in percent. Default: nothing is told.
+    pub fn steps(self, mark: &'static str, of: u32) -> Request {
+        Request { steps: (of > 0).then_some((mark, of)), ..self }
+    }
 }
 
 impl Http {
     /// `spool`: the folder for answers; `name`: the file name of the paid answer, the attempt's id.
     pub fn new(client: reqwest::Client, spool: PathBuf, name: String, deadline: Instant) -> Http {
-        Http { client, spool, name, deadline, count: Arc::default() }
+        Http { client, spool, spares: Arc::default(), name, deadline, count: Arc::default(), listener: None }
+    }
+
+    /// Answers are written on these files, if there are any.
+    pub fn on(self, spares: Arc<Spares>) -> Http {
+        Http { spares, ..self }
+    }
+
+    /// Tells `listener` how far the vendor is, where an answer says it while it streams.
+    pub fn telling(self, listener: Listener) -> Http {
+        Http { listener: Some(listener), ..self }
+    }
+
+    /// Takes an earlier answer of this attempt off the disk: after a crash during the next paid call it would be
+    /// adopted as that call's answer, and say that nothing was spent.
+    async fn forget(&self) -> Result<(), ProviderError> {
+        let (folder, path) = (self.spool.clone(), self.spool.join(&self.name));
+        let failed = |what: String| ProviderError::new(ErrorClass::Unavailable, what).with_spend(Spend::None);
+        // Mostly there is none. To learn that costs less than the way to a thread that may wait, and back.
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            _ => {}
+        }
+        let forget = move || match std::fs::remove_file(path) {
+            Ok(()) => std::fs::File::open(folder)?.sync_all(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        match tokio::task::spawn_blocking(forget).await {
+            Ok(done) => {
+                done.map_err(|e| failed(format!("the gateway's disk keeps an earlier answer ({})", e.kind())))
+            }
+            Err(_) => Err(failed("the gateway is stopping".into())),
+        }
+    }
+
+    fn paid_path(&self) -> PathBuf {
+        self.spool.join(&self.name)
+    }
+
+    /// A passing file for an answer that comes another way than by HTTP, such as from a child process. A paid one
+    /// gets its place by [`keep`](Self::keep).
+    pub fn spool_file(&self) -> SpoolFile {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        SpoolFile::create(self.spool.join(format!("{}.{number}", self.name)), false).on(self.spares.clone())
+    }
+
+    /// The answer that was written into a [`spool_file`](Self::spool_file), of this or of another attempt, at its end.
+    /// A paid one is kept on disk as this attempt's, like that of a paid request.
+    ///
+    /// # Errors
+    /// `bad_response`: it cannot be kept; spend certain where it is paid.
+    pub async fn keep(&self, mut file: SpoolFile, paid: bool) -> Result<Answer, ProviderError> {
+        if paid {
+            file.becomes(self.paid_path(), true);
+        }
+        let failed = |what: String| {
+            let spend = if paid { Spend::Certain } else { Spend::None };
+            ProviderError::new(ErrorClass::BadResponse, what).with_spend(spend)
+        };
+        let done = tokio::task::spawn_blocking(move || file.finish(StatusCode::OK, HeaderMap::new(), false));
+        let kept = done.await.map_err(|_| failed("the answer could not be kept".into()))?;
+        kept.map_err(|e| failed(format!("the answer could not be kept on the gateway's disk ({})", e.kind())))
+    }
+
+    /// The same client with another deadline.
+    pub(crate) fn until(&self, deadline: Instant) -> Http {
+        Http { deadline, ..self.clone() }
     }
 
     /// Sends a request and reads its answer to the end, whatever its status.
@@ -150,19 +244,25 @@ impl Http {
     /// Only what the way itself does: no connection (`unavailable`, spend none), no whole answer (on a paid call
     /// `outcome_unknown`), an answer over its cap or in an encoding that was not asked for (`bad_response`).
     pub async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
-        let Request { method, url, headers, body, paid, cap } = request;
+        let Request { method, url, headers, body, broken, paid, cap, within, until, steps } = request;
+        if let Some(why) = broken {
+            return Err(ProviderError::new(ErrorClass::InvalidRequest, why));
+        }
+        let deadline = within.map_or(self.deadline, |time| self.deadline.min(Instant::now() + time));
         let mut call = self.client.request(method, &url).headers(headers);
         call = match body {
             Body::None => call,
             Body::Bytes(bytes) => call.body(bytes),
             Body::Parts(parts) => call.multipart(form(parts)?),
-            Body::Broken(why) => return Err(ProviderError::new(ErrorClass::InvalidRequest, why)),
         };
         let lost = |what: String| match paid {
             true => ProviderError::new(ErrorClass::OutcomeUnknown, what),
             false => ProviderError::new(ErrorClass::Unavailable, what).with_spend(Spend::None),
         };
-        let mut answer = match timeout_at(self.deadline, call.send()).await {
+        if paid {
+            self.forget().await?;
+        }
+        let mut answer = match timeout_at(deadline, call.send()).await {
             Ok(Ok(answer)) => answer,
             // The one proof that no byte of the request left.
             Ok(Err(error)) if error.is_connect() => {
@@ -197,26 +297,34 @@ impl Http {
         if length.is_some_and(|length| length > cap) {
             return Err(by_status("the answer is larger than its cap"));
         }
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let path = if paid {
-            self.spool.join(&self.name)
+        let mut spool = if paid {
+            SpoolFile::create(self.paid_path(), true).on(self.spares.clone())
         } else {
-            self.spool.join(format!("{}.{number}", self.name))
+            self.spool_file()
         };
-        let mut spool = SpoolFile::create(path, paid);
         let disk = |error: std::io::Error| {
             let what = format!("the answer could not be kept on the gateway's disk ({})", error.kind());
             by_status(&what)
         };
-        let (mut read, mut cut_short) = (0_u64, false);
+        let (mut read, mut cut_short, mut passed) = (0_u64, false, 0);
         loop {
-            match timeout_at(self.deadline, answer.chunk()).await {
+            match timeout_at(deadline, answer.chunk()).await {
                 Ok(Ok(Some(chunk))) => {
                     read += chunk.len() as u64;
                     if read > cap {
                         return Err(by_status("the answer is larger than its cap"));
                     }
                     spool.push(&chunk).map_err(disk)?;
+                    if let (Some((mark, of)), Some(listener)) = (steps, &self.listener) {
+                        let now = memchr::memmem::find_iter(spool.text(), mark).count();
+                        if now > passed {
+                            passed = now;
+                            listener(100.0 * now as f32 / (of as f32 + 1.0));
+                        }
+                    }
+                    if until(spool.text()) {
+                        break;
+                    }
                 }
                 Ok(Ok(None)) => break,
                 Ok(Err(_)) => {
@@ -290,7 +398,7 @@ pub fn asked_wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the only form servers send today (RFC 9110, section 5.6.7).
-fn http_date(text: &str) -> Option<SystemTime> {
+pub fn http_date(text: &str) -> Option<SystemTime> {
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: i64 = words.next()?.parse().ok()?;
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -332,6 +440,18 @@ mod tests {
             http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
             Some(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
         );
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_stops_the_request_whatever_body_follows() {
+        for request in [
+            Request::post("http://h").header("x-user", "a\r\nx-admin: yes").json(&1),
+            Request::post("http://h").bearer(&Secret::new("two\nlines")).body("text"),
+            Request::post("http://h").secret_header("api-key", "\u{7f}").multipart(Vec::new()),
+        ] {
+            assert!(request.broken.is_some() && request.headers.get("x-admin").is_none(), "{request:?}");
+        }
+        assert!(Request::post("http://h").header("x-user", "a").json(&1).broken.is_none());
     }
 
     #[test]

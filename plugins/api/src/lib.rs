@@ -9,20 +9,27 @@
 mod answer;
 mod capability;
 mod error;
+mod failpoint;
+mod fit;
 mod http;
 mod lift;
+mod paper;
 mod price;
 mod provider;
 mod request;
 mod size;
+mod size_rule;
 mod sniff;
+mod spares;
 mod spool;
 pub mod value;
 
 pub use answer::{Answer, Blob};
-pub use capability::{Capabilities, Fit, Parameters, Refusal, SizeRule};
+pub use capability::Capabilities;
 pub use error::{ErrorClass, ProviderError, Retry, Spend};
-pub use http::{Http, Part, Request, asked_wait, join_url, retry_after};
+pub use failpoint::failpoint;
+pub use fit::{Fit, Parameters, Refusal};
+pub use http::{Http, Listener, Part, Request, asked_wait, http_date, join_url, retry_after};
 pub use price::{Price, PriceTable, Unit};
 pub use provider::{
     Adjustment, Artifact, Basis, Built, Class, Context, Cost, Failed, Picture, Plugin, Progress, Provider,
@@ -30,5 +37,7 @@ pub use provider::{
 };
 pub use request::{Background, ImageRequest, Input, Moderation, OutputFormat, Quality};
 pub use size::{Size, Tier};
+pub use size_rule::{NamedSize, RATIOS, SizeRule};
 pub use sniff::{Mime, Sniffed, sniff};
+pub use spares::Spares;
 pub use spool::{SpoolFile, adopt};

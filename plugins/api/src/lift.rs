@@ -10,6 +10,9 @@ pub const THRESHOLD: usize = 1024;
 /// How the marker of blob `n` begins, followed by the number. No vendor text starts with this control character.
 pub const MARK: &str = "\u{1}blob:";
 
+/// Base64 characters that are decoded at once; a multiple of four.
+const STRIDE: usize = 16 << 10;
+
 /// Standard alphabet, padding or not: vendors do both.
 pub const BASE64: engine::GeneralPurpose = engine::GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -76,7 +79,7 @@ impl Lifter {
         while !chunk.is_empty() {
             let used = match &mut self.state {
                 State::Outside => {
-                    let end = chunk.iter().position(|b| *b == b'"').map_or(chunk.len(), |at| at + 1);
+                    let end = memchr::memchr(b'"', chunk).map_or(chunk.len(), |at| at + 1);
                     if chunk[end - 1] == b'"' {
                         self.state = State::Gathering { escaped: false };
                         self.head.clear();
@@ -183,7 +186,9 @@ impl Lifter {
             }
             return Ok(1);
         }
-        let end = chunk.iter().position(|b| matches!(b, b'"' | b'\\')).unwrap_or(chunk.len());
+        // A stride at a time, so that a large piece of the body is not in memory twice.
+        let chunk = chunk.get(..STRIDE).unwrap_or(chunk);
+        let end = memchr::memchr2(b'"', b'\\', chunk).unwrap_or(chunk.len());
         self.pending.extend_from_slice(&chunk[..end]);
         match chunk.get(end) {
             Some(b'\\') => {
@@ -208,7 +213,6 @@ impl Lifter {
     }
 
     fn decode(&mut self, last: bool, sink: &mut dyn Sink) -> io::Result<()> {
-        const STRIDE: usize = 16 << 10;
         let mut out = [0; STRIDE / 4 * 3];
         let mut done = 0;
         while !self.damaged {

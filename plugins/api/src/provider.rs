@@ -1,6 +1,6 @@
 //! The trait a plugin implements, and what travels through it.
 
-use crate::{Answer, Blob, Capabilities, Http, ImageRequest, ProviderError};
+use crate::{Answer, Blob, Capabilities, ErrorClass, Http, ImageRequest, ProviderError, Retry, Spend};
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -36,6 +36,13 @@ pub trait Provider: Send + Sync + 'static {
     /// What `model` can do; `None` when the vendor has no such model.
     fn capabilities(&self, model: &str) -> Option<&Capabilities>;
 
+    /// What a model of the vendor's needs that this instance does not have, where some models need other credentials
+    /// than the rest; a sentence with the remedy. Asked only about models without capabilities.
+    fn why_off(&self, model: &str) -> Option<String> {
+        let _ = model;
+        None
+    }
+
     /// Hosts that result URLs may name: exact, or `*.example.com` for everything below it.
     fn result_hosts(&self) -> &[String] {
         &[]
@@ -60,7 +67,9 @@ pub trait Provider: Send + Sync + 'static {
     /// Asks for the result behind a ticket. Nothing new is bought, so a lost answer is `unavailable` with no spend.
     ///
     /// # Errors
-    /// The job's failure at the vendor, or a failed poll (class `Unavailable`, to be asked again).
+    /// The poll failed. With [`Spend::None`](crate::Spend::None) it says nothing about the job, whatever its class,
+    /// and is asked again until the job's deadline; any other spend ends the attempt (`job_expired`, a finished job
+    /// without an image). A job that failed at the vendor is [`Progress::Failed`].
     async fn poll(
         &self,
         cx: &Context,
@@ -68,7 +77,7 @@ pub trait Provider: Send + Sync + 'static {
         ticket: &Ticket,
     ) -> Result<Progress, ProviderError> {
         let _ = (cx, request, ticket);
-        Err(ProviderError::new(crate::ErrorClass::NotFound, "this provider has no tickets"))
+        Err(ProviderError::new(ErrorClass::NotFound, "this provider has no tickets"))
     }
 
     /// Proves the credentials at no cost.
@@ -84,8 +93,18 @@ pub struct Context {
     pub http: Http,
     /// The id of the attempt: the idempotency key of class K.
     pub attempt: Uuid,
+    /// When this run of the attempt began: polls may grow apart with the time since.
+    pub started: Instant,
     /// When the gateway gives the call up.
     pub deadline: Instant,
+}
+
+impl Context {
+    /// The same for one call that may take no longer than this.
+    pub fn within(&self, longest: Duration) -> Context {
+        let deadline = self.deadline.min(Instant::now() + longest);
+        Context { http: self.http.until(deadline), deadline, ..self.clone() }
+    }
 }
 
 /// The vendor's handle of unfinished work, in whatever form the plugin likes; it is kept in the attempt's row.
@@ -111,6 +130,18 @@ pub enum Progress {
         percent: Option<f32>,
         note: Option<String>,
     },
+    /// The job itself failed at the vendor: it is over, and the error's `spend` says whether it cost anything.
+    Failed(ProviderError),
+}
+
+impl Progress {
+    /// The same, with the error of a failed job changed: a plugin takes its credential out.
+    pub fn map_failed(self, change: impl FnOnce(ProviderError) -> ProviderError) -> Progress {
+        match self {
+            Progress::Failed(error) => Progress::Failed(change(error)),
+            progress => progress,
+        }
+    }
 }
 
 /// What a provider returned: not yet verified, not yet stored.
@@ -126,6 +157,40 @@ pub struct Artifact {
     pub vendor_request_id: Option<String>,
     /// The model as the vendor echoed it.
     pub model: Option<String>,
+}
+
+impl Artifact {
+    /// Takes one item of the answer: its picture, or why there is none.
+    pub fn take(&mut self, index: u32, item: Result<Picture, ProviderError>) {
+        match item {
+            Ok(picture) => self.pictures.push(picture),
+            Err(error) => self.failed.push(Failed { index, error }),
+        }
+    }
+
+    /// Notes the items that were asked for and of which the answer, with `told` items, says nothing. They were not
+    /// made, so they cost nothing.
+    pub fn miss(&mut self, told: usize, asked: u32) {
+        for index in u32::try_from(told).unwrap_or(u32::MAX)..asked {
+            let error =
+                ProviderError::new(ErrorClass::BadResponse, "the vendor made fewer images than asked")
+                    .with_spend(Spend::None)
+                    .with_retry(Retry::Later);
+            self.failed.push(Failed { index, error });
+        }
+    }
+
+    /// The artifact, which has a picture at least.
+    ///
+    /// # Errors
+    /// No item is a picture: the failure that cost most. `none`: there is not even an item.
+    pub fn with_pictures(self, none: impl FnOnce() -> ProviderError) -> Result<Artifact, ProviderError> {
+        if !self.pictures.is_empty() {
+            return Ok(self);
+        }
+        let failures = self.failed.into_iter().map(|failed| failed.error);
+        Err(ProviderError::costliest(failures).unwrap_or_else(none))
+    }
 }
 
 #[derive(Debug)]

@@ -1,16 +1,22 @@
 //! One answer on disk. The lifted parts come first, as they stream in; then the text; then what is needed to read
 //! the answer again after a crash. A file without its last line is an answer that never came whole.
+//!
+//! Where the disk refuses, the answer goes on in memory: it may be paid for.
 
 use crate::{
     Answer, Blob,
     answer::BlobFile,
+    failpoint,
     lift::{Lifter, Sink},
+    paper::Paper,
+    spares::Spares,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
-    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,9 +39,11 @@ struct Trailer {
 /// Takes one answer while it streams.
 pub struct SpoolFile {
     path: PathBuf,
+    part: PathBuf,
     /// Kept until the gateway deletes it, and safe on disk before it is read.
     durable: bool,
-    out: Option<BufWriter<File>>,
+    spares: Arc<Spares>,
+    out: Option<Paper>,
     at: u64,
     blobs: Vec<(u64, u64, bool)>,
     form: Option<Form>,
@@ -72,23 +80,41 @@ impl Sink for Parts<'_> {
 impl SpoolFile {
     /// A durable file is written as `<path>.part` and gets its name when it is whole.
     pub fn create(path: PathBuf, durable: bool) -> SpoolFile {
-        SpoolFile { path, durable, out: None, at: 0, blobs: Vec::new(), form: None }
+        let mut part = path.clone().into_os_string();
+        part.push(".part");
+        let (part, spares) = (part.into(), Arc::default());
+        SpoolFile { path, part, durable, spares, out: None, at: 0, blobs: Vec::new(), form: None }
     }
 
-    fn part(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".part");
-        name.into()
+    /// Writes on one of these files, if there is one.
+    pub fn on(mut self, spares: Arc<Spares>) -> SpoolFile {
+        self.spares = spares;
+        self
+    }
+
+    /// The text so far, without its base64; empty while it is not known to be text.
+    pub fn text(&self) -> &[u8] {
+        match &self.form {
+            Some(Form::Text(lifter)) => &lifter.residue,
+            _ => &[],
+        }
+    }
+
+    /// Bytes that it holds: text, and decoded base64.
+    pub fn len(&self) -> u64 {
+        self.at + self.text().len() as u64
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives it another name in the same folder, before its end.
+    pub(crate) fn becomes(&mut self, path: PathBuf, durable: bool) {
+        (self.path, self.durable) = (path, durable);
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.out.is_none() {
-            let file = File::options().write(true).create(true).truncate(true).open(self.part())?;
-            self.out = Some(BufWriter::with_capacity(64 << 10, file));
-        }
-        if let Some(out) = &mut self.out {
-            out.write_all(bytes)?;
-        }
+        self.out.get_or_insert_with(|| Paper::on(self.spares.make(&self.part))).append(bytes)?;
         self.at += bytes.len() as u64;
         Ok(())
     }
@@ -144,35 +170,87 @@ impl SpoolFile {
             self.append(&(trailer.len() as u64).to_le_bytes())?;
             self.append(MAGIC)?;
         }
-        let file = match self.out.take() {
-            Some(out) => {
-                let file = out.into_inner().map_err(|e| e.into_error())?;
-                if self.durable {
-                    file.sync_data()?;
-                }
-                std::fs::rename(self.part(), &self.path)?;
-                if self.durable
-                    && let Some(folder) = self.path.parent()
-                {
-                    File::open(folder)?.sync_all()?;
-                }
-                Some(Arc::new(BlobFile { path: std::mem::take(&mut self.path), temporary: !self.durable }))
+        let kept = self.keep()?;
+        let blob = |(offset, len, damaged): (u64, u64, bool)| match &kept {
+            Kept::Nothing => Blob::from(Bytes::new()),
+            Kept::File(file) => Blob::in_file(file.clone(), offset, len, damaged),
+            Kept::Memory(all) => {
+                Blob::in_memory(all.slice(offset as usize..(offset + len) as usize), damaged)
             }
-            None => None,
-        };
-        let blob = |(offset, len, damaged): (u64, u64, bool)| match &file {
-            Some(file) => Blob::in_file(file.clone(), offset, len, damaged),
-            None => Blob::from(bytes::Bytes::new()),
         };
         let blobs = std::mem::take(&mut self.blobs).into_iter().map(blob).collect();
         Ok(Answer { status, headers, text: text.into(), blobs, binary, cut_short })
     }
+
+    /// Gives the part its name. Where the disk refuses, everything is read back and written once more; where it
+    /// refuses again, the answer lives in memory alone.
+    ///
+    /// # Errors
+    /// The disk takes nothing and does not give back what it took either.
+    fn keep(&mut self) -> io::Result<Kept> {
+        let Some(paper) = self.out.take() else { return Ok(Kept::Nothing) };
+        let all = match paper.finish()? {
+            Ok(file) => match self.give_name(&file) {
+                Ok(()) => return Ok(self.file()),
+                Err(error) => {
+                    tracing::warn!(%error, "an answer could not be kept on disk: it is written again");
+                    read_back(&file, self.at)?
+                }
+            },
+            Err(all) => all,
+        };
+        match Paper::rewrite(&self.part, &all).and_then(|file| self.give_name(&file)) {
+            Ok(()) => Ok(self.file()),
+            Err(error) => {
+                tracing::error!(%error, bytes = all.len(), "an answer is kept in memory alone: a crash would lose it");
+                std::fs::remove_file(&self.part).ok();
+                if !self.durable {
+                    std::fs::remove_file(&self.path).ok();
+                }
+                Ok(Kept::Memory(all.into()))
+            }
+        }
+    }
+
+    fn give_name(&self, file: &File) -> io::Result<()> {
+        if self.durable {
+            failpoint("answer.received")?;
+            file.sync_data()?;
+        }
+        std::fs::rename(&self.part, &self.path)?;
+        if self.durable
+            && let Some(folder) = self.path.parent()
+        {
+            File::open(folder)?.sync_all()?;
+            failpoint("answer.kept")?;
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> Kept {
+        Kept::File(Arc::new(BlobFile { path: self.path.clone(), temporary: !self.durable }))
+    }
+}
+
+/// Where the bytes of a finished answer are.
+enum Kept {
+    Nothing,
+    File(Arc<BlobFile>),
+    Memory(Bytes),
+}
+
+/// The first `len` bytes of a file that was just written.
+pub(crate) fn read_back(mut file: &File, len: u64) -> io::Result<Vec<u8>> {
+    let mut all = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+    file.seek(SeekFrom::Start(0))?;
+    file.take(len).read_to_end(&mut all)?;
+    if all.len() as u64 == len { Ok(all) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 impl Drop for SpoolFile {
     fn drop(&mut self) {
         if self.out.is_some() {
-            std::fs::remove_file(self.part()).ok(); // given up half-way
+            std::fs::remove_file(&self.part).ok(); // given up half-way
         }
     }
 }
@@ -284,5 +362,53 @@ mod tests {
         assert_eq!(answer.blobs[0].len(), 12);
         drop(answer);
         assert!(!path.exists());
+    }
+
+    /// An answer with one picture, whose base64 is whole or not.
+    fn take(path: &Path, durable: bool, image: &[u8], meanwhile: impl FnOnce()) -> Answer {
+        let body = format!(r#"{{"data":[{{"b64_json":"{}"}}]}}"#, BASE64.encode(image));
+        let mut spool = SpoolFile::create(path.to_owned(), durable);
+        body.as_bytes().chunks(999).for_each(|chunk| spool.push(chunk).unwrap());
+        meanwhile();
+        spool.finish(StatusCode::OK, HeaderMap::new(), false).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_the_disk_refuses_is_handed_out_from_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let image: Vec<u8> = (0..300_000_u32).map(|n| (n * 31) as u8).collect();
+        let full = dir.path().join("full");
+        let nowhere = dir.path().join("no folder/a");
+        for path in [full, nowhere] {
+            for durable in [true, false] {
+                // Every write to this device fails with ENOSPC.
+                std::os::unix::fs::symlink("/dev/full", dir.path().join("full.part")).ok();
+                let answer = take(&path, durable, &image, || ());
+                assert_eq!(answer.blobs[0].read().unwrap(), image, "{}", path.display());
+                assert!(!answer.blobs[0].is_damaged() && !path.exists());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_on_disk_after_all_where_the_disk_takes_it_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("later/a");
+        let image = vec![7; 200_000];
+        let folder = path.parent().unwrap().to_owned();
+        let answer = take(&path, true, &image, || std::fs::create_dir(folder).unwrap());
+        assert_eq!(answer.blobs[0].read().unwrap(), image);
+        let again = adopt(&path).unwrap().expect("it survives a crash");
+        assert_eq!(again.blobs[0].read().unwrap(), image);
+    }
+
+    #[test]
+    fn broken_base64_stays_broken_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = SpoolFile::create(dir.path().join("no folder/a"), true);
+        let body = format!(r#"{{"data":[{{"b64_json":"{}!!"}}]}}"#, BASE64.encode([7; 3_000]));
+        spool.push(body.as_bytes()).unwrap();
+        let answer = spool.finish(StatusCode::OK, HeaderMap::new(), false).unwrap();
+        assert!(answer.blobs[0].is_damaged());
     }
 }

@@ -1,8 +1,8 @@
 //! Fitting a request to a model: every rule of sizes, and of the other fields, strict and nearest.
 
 use plugin_api::{
-    Background, Capabilities, Fit, ImageRequest, Input, Moderation, OutputFormat, Parameters, Quality,
-    Refusal, Size, SizeRule, Tier,
+    Background, Capabilities, Fit, ImageRequest, Input, Moderation, NamedSize, OutputFormat, Parameters,
+    Price, PriceTable, Quality, Refusal, Size, SizeRule, Tier, Unit,
 };
 use proptest::prelude::*;
 
@@ -29,6 +29,19 @@ fn listed(auto: bool) -> Capabilities {
 
 fn fixed() -> Capabilities {
     Capabilities { sizes: SizeRule::Fixed(1024, 1024), ..Capabilities::default() }
+}
+
+/// Ratios and tiers by name, as Gemini has them.
+fn named() -> Capabilities {
+    let row = |ratio, tier, pixels| NamedSize { ratio, tier, pixels };
+    let sizes = vec![
+        row("1:1", "1K", (1024, 1024)),
+        row("1:1", "2K", (2048, 2048)),
+        row("3:2", "1K", (1264, 848)),
+        row("3:2", "2K", (2528, 1696)),
+        row("16:9", "1K", (1376, 768)),
+    ];
+    Capabilities { sizes: SizeRule::Named { sizes, auto: true }, ..Capabilities::default() }
 }
 
 fn asking(change: impl FnOnce(&mut ImageRequest)) -> ImageRequest {
@@ -125,6 +138,30 @@ fn a_ratio_is_computed_at_the_default_area() {
     assert_eq!(told(&listed(false), "16:9", Parameters::Nearest), "~1536x1024");
     assert!(told(&flexible(), "8:1", Parameters::Strict).starts_with("no: "), "over 3:1");
     assert!(told(&fixed(), "3:2", Parameters::Strict).starts_with("no: "));
+}
+
+#[test]
+fn a_ratio_that_the_vendor_has_a_size_for_gets_that_size() {
+    let model = Capabilities { ratios: vec![(1360, 768), (16, 3840)], ..flexible() };
+    for (ratio, size) in [("16:9", "1360x768"), ("3:2", "1248x832"), ("1:240", "no: ")] {
+        let got = told(&model, ratio, Parameters::Strict);
+        assert!(got == size || (size == "no: " && got.starts_with(size)), "{ratio}: {got}");
+    }
+}
+
+#[test]
+fn rules_between_arguments_are_asked_last_and_in_both_modes() {
+    let alone = |caps: &Capabilities, r: &ImageRequest| match (r.seed, r.steps) {
+        (Some(_), Some(_)) if caps.seed => vec![Refusal::new("seed", "not with steps", "one of the two")],
+        _ => Vec::new(),
+    };
+    let model = Capabilities { seed: true, steps: Some(1..=50), rules: alone, ..fixed() };
+    let both = asking(|r| (r.seed, r.steps) = (Some(1), Some(2)));
+    for mode in [Parameters::Strict, Parameters::Nearest] {
+        let refused = model.fit(&both, mode).unwrap_err();
+        assert_eq!(refused[0].field, "seed", "{mode:?}");
+        assert!(model.fit(&asking(|r| r.seed = Some(1)), mode).is_ok());
+    }
 }
 
 #[test]
@@ -358,4 +395,98 @@ fn what_changes_nothing_is_not_reported() {
     let fit = fixed().fit(&request, Parameters::Strict).unwrap();
     assert!(fit.adjustments.is_empty(), "{:?}", fit.adjustments);
     assert_eq!((fit.request.background, fit.request.user), (None, None));
+}
+
+#[test]
+fn a_models_own_rules_see_the_fitted_request_and_refuse_in_both_modes() {
+    let model = Capabilities {
+        seed: true,
+        prompt_rewrite: true,
+        rules: |_, r| match (r.seed, r.prompt_rewrite) {
+            (Some(_), Some(true)) => vec![Refusal::new("seed", "not while the prompt is rewritten", None)],
+            _ => Vec::new(),
+        },
+        ..fixed()
+    };
+    let both = asking(|r| (r.seed, r.prompt_rewrite) = (Some(7), Some(true)));
+    for mode in [Parameters::Strict, Parameters::Nearest] {
+        assert_eq!(model.fit(&both, mode).unwrap_err()[0].field, "seed", "{mode:?}");
+        assert!(model.fit(&asking(|r| r.seed = Some(7)), mode).is_ok(), "{mode:?}");
+    }
+    let seedless = Capabilities { seed: false, ..model };
+    assert!(seedless.fit(&both, Parameters::Nearest).is_ok(), "what fitting took out breaks no rule");
+}
+
+#[test]
+fn a_named_size_is_the_nearest_ratio_and_the_smallest_tier_that_covers() {
+    use Parameters::{Nearest, Strict};
+    let model = named();
+    for (size, used) in [
+        ("auto", "auto"),
+        ("1024x1024", "1024x1024"),
+        ("2K", "2048x2048"),
+        ("1:1", "1024x1024"),
+        ("3:2", "1264x848"),
+        ("16:9", "1376x768"),
+    ] {
+        assert_eq!(told(&model, size, Strict), used, "{size}");
+    }
+    let strict = told(&model, "1536x1024", Strict);
+    assert_eq!(strict, "no: 1:1, 3:2, 16:9 at 1K, 2K, or auto; the nearest is 2528x1696");
+    for (size, used) in [
+        ("1536x1024", "~2528x1696"),
+        ("1248x832", "~1264x848"),
+        ("1280x720", "~1376x768"),
+        ("3840x2160", "~1376x768"), // none covers it: the largest
+        ("64x64", "~1024x1024"),
+        ("3K", "~2048x2048"), // larger or smaller is a change
+    ] {
+        assert_eq!(told(&model, size, Nearest), used, "{size}");
+    }
+}
+
+#[test]
+fn a_model_whose_vendor_chooses_takes_no_size() {
+    let sizes = SizeRule::List { sizes: Vec::new(), auto: true };
+    let model = Capabilities { sizes, ..Capabilities::default() };
+    assert_eq!(told(&model, "auto", Parameters::Strict), "auto");
+    for size in ["1024x1024", "3:2", "2K"] {
+        assert_eq!(told(&model, size, Parameters::Strict), "no: auto", "{size}");
+        assert_eq!(told(&model, size, Parameters::Nearest), "~auto", "{size}");
+    }
+}
+
+#[test]
+fn a_price_can_rise_in_steps_with_the_size() {
+    let unit = Unit::BySize(&[(1_048_576, 100), (4_194_304, 150)]);
+    let rows = vec![Price { quality: None, unit }];
+    let table = PriceTable { currency: "USD", date: "2026-11-21", source: "test", rows };
+    for (size, micros) in
+        [("auto", 100), ("1024x1024", 100), ("1025x1024", 150), ("2K", 150), ("8000x8000", 150)]
+    {
+        let request = asking(|r| r.size = size.parse().expect("a size"));
+        let (expected, most) = table.estimate(&request, (1024, 1024)).expect("a row fits");
+        assert_eq!((expected.amount_micros, most.amount_micros), (micros, micros), "{size}");
+    }
+}
+
+#[test]
+fn the_words_of_a_style_stand_before_what_is_to_be_avoided() {
+    let styles = vec![("ink", "ink wash painting"), ("none", "")];
+    let caps = Capabilities { styles, styles_in_words: true, ..Capabilities::default() };
+    let fitted = |style: &str| {
+        let asked = ImageRequest {
+            style: Some(style.into()),
+            negative_prompt: Some("blur".into()),
+            ..ImageRequest::new("m", "a fox")
+        };
+        caps.fit(&asked, Parameters::Nearest).unwrap()
+    };
+    let ink = fitted("ink");
+    assert_eq!(ink.request.prompt, "a fox, ink wash painting. Avoid: blur");
+    assert_eq!(
+        (ink.request.style, ink.adjustments[0].used.as_str()),
+        (None, "in the prompt: ink wash painting")
+    );
+    assert_eq!(fitted("none").request.prompt, "a fox. Avoid: blur");
 }
