@@ -38,9 +38,10 @@ impl Bench {
 
     /// The context of a new attempt that is given up after `time`.
     pub fn context_for(&self, time: Duration) -> Context {
-        let (attempt, deadline) = (Uuid::new_v4(), Instant::now() + time);
+        let (attempt, started) = (Uuid::new_v4(), Instant::now());
+        let deadline = started + time;
         let http = Http::new(self.client.clone(), self.spool.path().into(), attempt.to_string(), deadline);
-        Context { http, attempt, deadline }
+        Context { http, attempt, started, deadline }
     }
 
     /// Where the paid answer of a context lies.

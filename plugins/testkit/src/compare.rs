@@ -244,6 +244,7 @@ pub(crate) fn describe(outcome: &Outcome) -> Value {
         Outcome::Ticket(ticket) => serde_json::json!({ "ticket": ticket }),
         Outcome::Waiting => "waiting".into(),
         Outcome::Ready => "ready".into(),
+        Outcome::AskedAgain(error) => format!("asked for again: {error}").into(),
     }
 }
 

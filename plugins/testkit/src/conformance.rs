@@ -1,7 +1,9 @@
 //! Walks a fixtures folder: makes each call against the fake upstream, and compares request and outcome.
 
 use crate::{Behaviour, Bench, CANARY, FakeUpstream, Recorded, Reply, compare};
-use plugin_api::{Artifact, ImageRequest, Progress, Provider, ProviderError, Submission, Ticket};
+use plugin_api::{
+    Artifact, ErrorClass, ImageRequest, Progress, Provider, ProviderError, Spend, Submission, Ticket,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
@@ -32,6 +34,12 @@ pub trait Subject: Sync {
         None
     }
 
+    /// Sets up what is asked of the upstream before the call that a case is about: its
+    /// [`prelude`](FakeUpstream::prelude).
+    fn prepare(&self, upstream: &FakeUpstream) {
+        let _ = upstream;
+    }
+
     /// Why a case of the folder is not this plugin's; `None`: it is.
     fn skip(&self, case: &str) -> Option<&'static str> {
         let _ = case;
@@ -54,6 +62,8 @@ pub(crate) enum Outcome {
     Ticket(Value),
     Waiting,
     Ready,
+    /// A poll said that the job is refused, in a way that has it asked for again until its deadline.
+    AskedAgain(ProviderError),
 }
 
 impl From<Submission> for Outcome {
@@ -110,11 +120,22 @@ pub(crate) async fn call(
     match call {
         Call::Submit => provider.submit(cx, request).await.map(Outcome::from),
         Call::Check => provider.check(cx).await.map(|()| Outcome::Ready),
-        Call::Poll(ticket) => Ok(match provider.poll(cx, request, ticket).await? {
-            Progress::Done(artifact) => Outcome::Done(artifact),
-            Progress::Pending { .. } => Outcome::Waiting,
-        }),
+        Call::Poll(ticket) => match provider.poll(cx, request, ticket).await {
+            Ok(Progress::Done(artifact)) => Ok(Outcome::Done(artifact)),
+            Ok(Progress::Pending { .. }) => Ok(Outcome::Waiting),
+            Ok(Progress::Failed(error)) => Err(error),
+            Err(error) if error.spend == Spend::None && is_final(error.class) => {
+                Ok(Outcome::AskedAgain(error))
+            }
+            Err(error) => Err(error),
+        },
     }
+}
+
+/// Nobody asks again after such a word: it is about the job, not about the asking.
+fn is_final(class: ErrorClass) -> bool {
+    use ErrorClass::*;
+    matches!(class, InvalidRequest | UnsupportedParameter | ContentBlocked)
 }
 
 /// Runs every case of the folder.
@@ -141,6 +162,7 @@ pub async fn conformance(subject: &dyn Subject) {
 
 async fn run(subject: &dyn Subject, bench: &Bench, folder: &Path, case: &Case) -> Vec<String> {
     let upstream = FakeUpstream::start().await;
+    subject.prepare(&upstream);
     upstream.push(case.response.behaviour(folder));
     let provider = subject.build(&case.case, &upstream.url());
     let (cx, request) = (bench.context(), subject.request(&case.case));

@@ -38,6 +38,7 @@ const fn want(class: ErrorClass, spend: Spend) -> Want {
 /// With a list of everything the plugin got wrong.
 pub async fn faults(subject: &dyn Subject) {
     let upstream = FakeUpstream::start().await;
+    subject.prepare(&upstream);
     let provider = subject.build(FAULT, &upstream.url());
     let mut matrix = Matrix { subject, bench: Bench::new(), upstream, provider, failures: Vec::new() };
     matrix.no_connection().await;
@@ -208,7 +209,16 @@ impl Matrix<'_> {
         });
         for status in [400, 401, 403, 500] {
             let reply = Reply::json(status, body.to_string()).header("x-request-id", CANARY);
-            self.submit(&format!("{status} that repeats the credential"), reply, Want::default()).await;
+            self.submit(&format!("{status} that repeats the credential"), reply.clone(), Want::default())
+                .await;
+            for made in self.subject.ticket().map(Call::Poll).into_iter().chain([Call::Check]) {
+                self.upstream.push(reply.clone());
+                let request = self.subject.request(FAULT);
+                let got = call(&*self.provider, &self.bench.context(), &request, &made).await;
+                if format!("{got:?}").contains(CANARY) {
+                    self.failures.push(format!("{made:?}: {status}: the credential is shown: {got:?}"));
+                }
+            }
         }
         let shown = format!("{:?}", self.provider.models());
         if shown.contains(CANARY) {

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 type Handler = Box<dyn Fn(&Recorded) -> Behaviour + Send + Sync>;
+type Prelude = Box<dyn Fn(&Recorded) -> Option<Reply> + Send + Sync>;
 
 /// The server. It stops, and drops its connections, with the value.
 ///
@@ -39,6 +40,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Script {
+    prelude: Option<Prelude>,
     queue: VecDeque<Behaviour>,
     paths: Vec<(String, Behaviour)>,
     handler: Option<Handler>,
@@ -93,6 +95,12 @@ impl FakeUpstream {
         lock(&self.shared.script).paths.insert(0, (path_end.into(), behaviour.into()));
         self
     }
+    /// Calls that go before the ones a test is about, such as a handshake: what this answers comes before everything
+    /// else, at once, and is not recorded.
+    pub fn prelude(&self, answers: impl Fn(&Recorded) -> Option<Reply> + Send + Sync + 'static) -> &Self {
+        lock(&self.shared.script).prelude = Some(Box::new(answers));
+        self
+    }
     /// Decides by the request.
     pub fn handle(&self, handler: impl Fn(&Recorded) -> Behaviour + Send + Sync + 'static) -> &Self {
         lock(&self.shared.script).handler = Some(Box::new(handler));
@@ -139,6 +147,16 @@ impl FakeUpstream {
             Ok(Ok(_)) => {}
             _ => panic!("waited for {count} requests, {} came", self.requests().len()),
         }
+    }
+    /// Waits until so often something was posted since the start.
+    ///
+    /// # Panics
+    /// After 20 seconds.
+    pub async fn wait_for_submissions(&self, count: usize) {
+        let mut seen = self.shared.seen.subscribe();
+        let enough = seen.wait_for(|_| self.submissions() >= count);
+        let waited = tokio::time::timeout(Duration::from_secs(20), enough).await.map(drop);
+        assert!(waited.is_ok(), "waited for {count} submissions, {} came", self.submissions());
     }
     /// Requests recorded and not yet answered, at this moment.
     pub fn in_flight(&self) -> usize {
@@ -219,6 +237,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         };
         buffer.drain(..used);
         let last = request.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close"));
+        let prelude = lock(&shared.script).prelude.as_ref().and_then(|answers| answers(&request));
+        if let Some(reply) = prelude {
+            answer(&mut stream, &reply).await?;
+            continue;
+        }
         let behaviour = shared.choose(&request);
         let open = Open::new(shared);
         lock(&shared.requests).push(request);
@@ -296,9 +319,7 @@ async fn act(stream: &mut TcpStream, shared: &Shared, behaviour: Behaviour) -> i
     shared.pass(always).await;
     match behaviour {
         Behaviour::Answer(reply) => {
-            let mut bytes = head(&reply, Some(reply.body.len()));
-            bytes.extend_from_slice(&reply.body);
-            stream.write_all(&bytes).await?;
+            answer(stream, &reply).await?;
             Ok(true)
         }
         Behaviour::Delay(..) | Behaviour::Hold(_) => Ok(false), // unwrapped above
@@ -349,6 +370,12 @@ async fn act(stream: &mut TcpStream, shared: &Shared, behaviour: Behaviour) -> i
             Ok(false)
         }
     }
+}
+
+async fn answer(stream: &mut TcpStream, reply: &Reply) -> io::Result<()> {
+    let mut bytes = head(reply, Some(reply.body.len()));
+    bytes.extend_from_slice(&reply.body);
+    stream.write_all(&bytes).await
 }
 
 /// The head of an answer; without a length the body follows in chunks.

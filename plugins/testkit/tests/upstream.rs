@@ -75,3 +75,27 @@ async fn every_way_to_fail_looks_to_the_client_as_it_should() {
     let error = post(&bench.context(), &dead_url().await).await.unwrap_err();
     assert_eq!((error.class, error.spend), (ErrorClass::Unavailable, Spend::None));
 }
+
+#[tokio::test]
+async fn a_call_may_have_less_time_than_its_attempt() {
+    let (upstream, bench) = (FakeUpstream::start().await, Bench::new());
+    upstream.push(Behaviour::Silence).push(Behaviour::Silence);
+    let cx = bench.context();
+    let short = || Request::post(upstream.url()).within(Duration::from_millis(100));
+    let paid = cx.http.send(short().paid()).await.unwrap_err();
+    assert_eq!((paid.class, paid.spend), (ErrorClass::OutcomeUnknown, Spend::Possible));
+    let free = cx.http.send(short()).await.unwrap_err();
+    assert_eq!((free.class, free.spend), (ErrorClass::Unavailable, Spend::None));
+}
+
+#[tokio::test]
+async fn a_second_paid_call_forgets_the_first_answer_before_it_leaves() {
+    let (upstream, bench) = (FakeUpstream::start().await, Bench::new());
+    upstream.push(Behaviour::json(404, "{}")).push(Behaviour::Silence);
+    let cx = bench.context_for(Duration::from_millis(300));
+    assert_eq!(post(&cx, &upstream.url()).await.unwrap().status.as_u16(), 404);
+    assert!(bench.adopted(&cx).is_some());
+    let lost = post(&cx, &upstream.url()).await.unwrap_err();
+    assert_eq!((lost.class, lost.spend), (ErrorClass::OutcomeUnknown, Spend::Possible));
+    assert!(bench.adopted(&cx).is_none(), "a crash now would adopt the refusal and buy a third time");
+}
