@@ -2,8 +2,8 @@
 
 use crate::{error, models::TokenPrices};
 use plugin_api::{
-    Answer, Artifact, Basis, Cost, ErrorClass, Failed, ImageRequest, Picture, ProviderError, Retry, Source,
-    Spend, Usage, value::Money,
+    Answer, Artifact, Basis, Cost, ErrorClass, ImageRequest, Picture, ProviderError, Source, Usage,
+    value::Money,
 };
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ pub(crate) fn read(
     answer: &Answer,
     prices: Option<TokenPrices>,
 ) -> Result<Artifact, ProviderError> {
-    if is_stream(answer) {
+    if answer.is_event_stream() {
         return stream(request, answer, prices);
     }
     if answer.cut_short {
@@ -41,11 +41,6 @@ fn bad(answer: &Answer, what: &str) -> ProviderError {
         .with_request_id(error::request_id(answer))
 }
 
-fn is_stream(answer: &Answer) -> bool {
-    let said = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-    said || answer.text.starts_with(b"event:") || answer.text.starts_with(b"data:")
-}
-
 /// Pictures of the items, what is missing, and what it cost. `bodies` hold `usage` and `model`.
 fn gather(
     request: &ImageRequest,
@@ -56,21 +51,10 @@ fn gather(
 ) -> Result<Artifact, ProviderError> {
     let mut artifact = Artifact { vendor_request_id: error::request_id(answer), ..Artifact::default() };
     for (index, item) in (0..).zip(items) {
-        match picture(answer, item) {
-            Ok(picture) => artifact.pictures.push(picture),
-            Err(error) => artifact.failed.push(Failed { index, error }),
-        }
+        artifact.take(index, picture(answer, item));
     }
-    if artifact.pictures.is_empty() {
-        let first = artifact.failed.into_iter().next().map(|failed| failed.error);
-        return Err(first.unwrap_or_else(|| bad(answer, "the vendor's answer has no images")));
-    }
-    for index in items.len() as u32..request.n {
-        let missing = ProviderError::new(ErrorClass::BadResponse, "the vendor made fewer images than asked")
-            .with_spend(Spend::None)
-            .with_retry(Retry::Later);
-        artifact.failed.push(Failed { index, error: missing });
-    }
+    let mut artifact = artifact.with_pictures(|| bad(answer, "the vendor's answer has no images"))?;
+    artifact.miss(items.len(), request.n);
     artifact.model = bodies.iter().find_map(|b| b.get("model")?.as_str().map(str::to_owned));
     let usage: Vec<&Value> = bodies.iter().filter_map(|b| b.get("usage")).collect();
     artifact.usage = counted(&usage);
@@ -189,6 +173,7 @@ fn events(text: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::models;
+    use plugin_api::Spend;
     use serde_json::json;
 
     const PNG: &[u8] = include_bytes!("../fixtures/images/fox_1024.png");

@@ -2,9 +2,7 @@
 
 use crate::settings::{Auth, Edits, Settings};
 use base64::Engine as _;
-use plugin_api::{
-    Capabilities, ErrorClass, ImageRequest, Input, Part, ProviderError, Request, Size, SizeRule, join_url,
-};
+use plugin_api::{Capabilities, ImageRequest, Input, Part, Request, Size, SizeRule, join_url};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -13,6 +11,8 @@ const BYTES_PER_PIXEL: u64 = 6;
 const LEAST_CAP: u64 = 64 << 20;
 /// What an open size is taken for.
 const OPEN_PIXELS: u64 = 4096 * 4096;
+/// What a streamed answer has once for each image on the way.
+const PARTIAL: &str = "\"partial_image_index\"";
 
 /// The fields of generations and edits; what is `None` is left out.
 #[derive(Serialize)]
@@ -56,30 +56,28 @@ struct ImageUrl {
 }
 
 /// The call of a request. `known`: the model is one of OpenAI's, so the dialect is theirs too.
-///
-/// # Errors
-/// A vendor option has a value that the vendor would refuse.
 pub(crate) fn build(
     settings: &Settings,
     capabilities: &Capabilities,
     known: bool,
     request: &ImageRequest,
-) -> Result<Request, ProviderError> {
+) -> Request {
     let edit = !request.references.is_empty();
-    let mut fields = fields(settings, known, request)?;
+    let mut fields = fields(settings, known, request);
     let path = if edit { &settings.edit_path } else { &settings.path };
     let call = authorized(Request::post(join_url(&settings.base_url, path)), settings)
         .paid()
-        .cap(answer_cap(capabilities, request));
+        .cap(answer_cap(capabilities, request))
+        .steps(PARTIAL, partials(request) * request.n.max(1));
     if !edit {
-        return Ok(call.json(&fields));
+        return call.json(&fields);
     }
     if settings.edits == Some(Edits::Json) {
         fields.n = fields.n.filter(|n| *n > 1);
         let images = request.references.iter().map(data_url).collect();
-        return Ok(call.json(&JsonEdit { fields, images, mask: request.mask.as_ref().map(data_url) }));
+        return call.json(&JsonEdit { fields, images, mask: request.mask.as_ref().map(data_url) });
     }
-    Ok(call.multipart(parts(&fields, request)))
+    call.multipart(parts(&fields, request))
 }
 
 /// The credentials and the account of any call.
@@ -100,11 +98,7 @@ pub(crate) fn authorized(call: Request, settings: &Settings) -> Request {
     call
 }
 
-fn fields<'a>(
-    settings: &Settings,
-    known: bool,
-    request: &'a ImageRequest,
-) -> Result<Fields<'a>, ProviderError> {
+fn fields<'a>(settings: &Settings, known: bool, request: &'a ImageRequest) -> Fields<'a> {
     let size = match request.size {
         Size::Exact { width, height } if !known => {
             Some(format!("{width}{}{height}", settings.size_separator))
@@ -112,7 +106,7 @@ fn fields<'a>(
         Size::Auto if !known => None,
         size => Some(size.to_string()),
     };
-    Ok(Fields {
+    Fields {
         model: &request.model,
         prompt: &request.prompt,
         n: Some(request.n.max(1)),
@@ -124,8 +118,8 @@ fn fields<'a>(
         moderation: request.moderation.map(|m| m.as_str()),
         safety_identifier: request.user.as_deref(),
         response_format: if known { None } else { settings.send_response_format.as_str() },
-        extra: if known { vendor_options(request)? } else { extra_fields(settings, request) },
-    })
+        extra: if known { request.vendor.clone() } else { extra_fields(settings, request) },
+    }
 }
 
 /// What OpenAI has no field for, under the server's own names.
@@ -140,26 +134,6 @@ fn extra_fields(settings: &Settings, request: &ImageRequest) -> Map<String, Valu
         (&names.watermark, Some(watermark.into())),
     ];
     values.into_iter().filter_map(|(name, value)| Some((name.clone()?, value?))).collect()
-}
-
-fn vendor_options(request: &ImageRequest) -> Result<Map<String, Value>, ProviderError> {
-    let streams = request.vendor.get("stream") == Some(&Value::Bool(true));
-    for (key, value) in &request.vendor {
-        let word = value.as_str().unwrap_or_default();
-        let accepted = match key.as_str() {
-            "input_fidelity" if request.references.is_empty() => "only with a reference image",
-            "input_fidelity" if request.model == "gpt-image-1-mini" && word != "low" => "low",
-            "input_fidelity" if !["low", "high"].contains(&word) => "low, high",
-            "complexity" if !["low", "medium", "high"].contains(&word) => "low, medium, high",
-            "stream" if !value.is_boolean() => "true, false",
-            "partial_images" if !streams => "only with stream",
-            "partial_images" if value.as_u64().is_none_or(|n| n > 3) => "0 to 3",
-            _ => continue,
-        };
-        let what = format!("the vendor option `{key}` cannot be sent like this; accepted: {accepted}");
-        return Err(ProviderError::new(ErrorClass::InvalidRequest, what));
-    }
-    Ok(request.vendor.clone())
 }
 
 /// A form: everything is text, also numbers and booleans.
@@ -190,6 +164,12 @@ fn data_url(input: &Input) -> ImageUrl {
     ImageUrl { image_url: format!("data:{};base64,{data}", input.mime) }
 }
 
+/// Images on the way that were asked for, of each image.
+fn partials(request: &ImageRequest) -> u32 {
+    let asked = request.vendor.get("partial_images").and_then(Value::as_u64).unwrap_or(0);
+    u32::try_from(asked.min(3)).unwrap_or(0)
+}
+
 /// The largest honest answer.
 fn answer_cap(capabilities: &Capabilities, request: &ImageRequest) -> u64 {
     let pixels = match (request.size, &capabilities.sizes) {
@@ -197,8 +177,7 @@ fn answer_cap(capabilities: &Capabilities, request: &ImageRequest) -> u64 {
         (_, SizeRule::Free { max_pixels, .. }) => (*max_pixels).min(OPEN_PIXELS),
         _ => OPEN_PIXELS,
     };
-    let partials = request.vendor.get("partial_images").and_then(Value::as_u64).unwrap_or(0).min(3);
-    let images = u64::from(request.n.max(1)) + partials;
+    let images = u64::from(request.n.max(1)) * (1 + u64::from(partials(request)));
     images.saturating_mul(pixels).saturating_mul(BYTES_PER_PIXEL).max(LEAST_CAP)
 }
 
@@ -210,7 +189,7 @@ mod tests {
     use serde_json::json;
 
     fn body(settings: &Settings, known: bool, request: &ImageRequest) -> Value {
-        serde_json::to_value(fields(settings, known, request).unwrap()).unwrap()
+        serde_json::to_value(fields(settings, known, request)).unwrap()
     }
 
     #[test]
@@ -255,33 +234,6 @@ mod tests {
             json!({"model": "qwen-image", "prompt": "a fox", "n": 1, "size": "1280*720", "response_format": "url",
                    "rng": 7, "negative": "text", "mark": false})
         );
-    }
-
-    #[test]
-    fn an_option_that_the_vendor_would_refuse_is_not_sent() {
-        let with = |model: &str, references: usize, options: Value| {
-            let request = ImageRequest {
-                references: vec![Input::default(); references],
-                vendor: options.as_object().unwrap().clone(),
-                ..ImageRequest::new(model, "a fox")
-            };
-            vendor_options(&request).map_err(|e| (e.class, e.message))
-        };
-        for (model, references, options, accepted) in [
-            ("gpt-image-1.5", 0, json!({"input_fidelity": "high"}), "reference"),
-            ("gpt-image-1.5", 1, json!({"input_fidelity": "most"}), "low, high"),
-            ("gpt-image-1-mini", 1, json!({"input_fidelity": "high"}), "low"),
-            ("gpt-image-2.5-flare", 0, json!({"complexity": 3}), "medium"),
-            ("gpt-image-2.5-flare", 0, json!({"stream": "yes"}), "true"),
-            ("gpt-image-2.5-flare", 0, json!({"partial_images": 2}), "stream"),
-            ("gpt-image-2.5-flare", 0, json!({"stream": true, "partial_images": 4}), "0 to 3"),
-        ] {
-            let (class, message) = with(model, references, options.clone()).unwrap_err();
-            assert_eq!(class, ErrorClass::InvalidRequest, "{options}");
-            assert!(message.contains(accepted), "{options}: {message}");
-        }
-        assert!(with("gpt-image-1.5", 1, json!({"input_fidelity": "high"})).is_ok());
-        assert!(with("gpt-image-2.5-flare", 0, json!({"stream": true, "partial_images": 3})).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod answer;
 mod call;
 mod error;
 mod models;
+mod rules;
 mod settings;
 
 use models::Model;
@@ -142,7 +143,7 @@ impl Provider for OpenAi {
             ProviderError::new(ErrorClass::NotFound, format!("no image model `{}`", request.model))
         })?;
         let known = !std::ptr::eq(model, &self.generic);
-        let call = call::build(&self.settings, &model.capabilities, known, request)?;
+        let call = call::build(&self.settings, &model.capabilities, known, request);
         let answer = cx.http.send(call).await.map_err(|error| self.redacted(error))?;
         self.read(request, &answer)
     }

@@ -1,7 +1,10 @@
 //! What each model can do and costs. Facts and prices as of 2026-11-21 from the vendor's SDK types and client price
 //! lists; check them against <https://platform.openai.com/docs/pricing>.
 
-use crate::settings::{Edits, Settings};
+use crate::{
+    rules,
+    settings::{Edits, Settings},
+};
 use plugin_api::{Capabilities, OutputFormat, Price, PriceTable, Quality, SizeRule, Unit};
 use std::time::Duration;
 
@@ -98,6 +101,7 @@ fn model(name: &str, family: Family) -> Model {
         moderation: true,
         user: true,
         vendor_options: &["complexity", "stream", "partial_images"],
+        rules: rules::refusals,
         expected: Duration::from_secs(20),
         ..Capabilities::default()
     };
@@ -231,7 +235,10 @@ mod tests {
         assert_eq!(refused("gpt-image-2", clear), ["background"], "a gated preview is not offered");
         let many = |r: &mut ImageRequest| (r.references, r.n) = (vec![Input::default(); 17], 11);
         assert_eq!(refused(DEFAULT, many), ["references", "n"]);
-        let option = |r: &mut ImageRequest| drop(r.vendor.insert("input_fidelity".into(), "low".into()));
+        let option = |r: &mut ImageRequest| {
+            r.references = vec![Input::default()];
+            r.vendor.insert("input_fidelity".into(), "low".into());
+        };
         assert_eq!(refused("gpt-image-1-mini", option), [""; 0]);
         assert_eq!(refused("gpt-image-2", option), ["vendor"], "2 and later refuse it");
         assert_eq!(named("gpt-image-1.5").capabilities.sunset, Some("2026-12-01"));
