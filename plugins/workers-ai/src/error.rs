@@ -83,17 +83,9 @@ fn known(code: i64, text: &str) -> Option<(ErrorClass, Option<&'static str>)> {
 }
 
 fn by_status(status: u16) -> ErrorClass {
-    use ErrorClass::*;
     match status {
-        401 => Authentication,
-        403 => Permission,
-        404 => NotFound,
-        405 => UnsupportedParameter,
-        408 => Timeout,
-        429 => RateLimited,
-        400..=499 => InvalidRequest,
-        500..=599 => Unavailable,
-        _ => BadResponse,
+        405 => ErrorClass::UnsupportedParameter,
+        status => ErrorClass::of_status(status),
     }
 }
 

@@ -179,7 +179,7 @@ impl Provider for WorkersAi {
         let call = self.call(model);
         let call = match model.dialect {
             Dialect::Flux2 { steps } => call.multipart(wire::form(steps, request, &inputs)),
-            _ => call.json(&wire::body(model, request, &inputs)?),
+            _ => call.json(&wire::body(model, request, &inputs)),
         };
         let answer = cx.http.send(call).await?;
         self.read(request, &answer)

@@ -1,6 +1,8 @@
 //! The image models of Workers AI: which fields each takes, and what it can do.
 
-use plugin_api::{Capabilities, Class, OutputFormat, Price, PriceTable, SizeRule, Unit};
+use plugin_api::{
+    Capabilities, Class, ImageRequest, OutputFormat, Price, PriceTable, Refusal, SizeRule, Unit,
+};
 use std::{ops::RangeInclusive, time::Duration};
 
 /// One vendor model.
@@ -124,7 +126,23 @@ fn edits(capabilities: &mut Capabilities) {
     capabilities.sizes = sides(256..=2048, (512, 512), true);
     capabilities.references = 1..=1;
     capabilities.vendor_options = &["strength"];
+    capabilities.rules = refusals;
     capabilities.expected = Duration::from_secs(10);
+}
+
+/// What these two refuse beyond their record.
+fn refusals(capabilities: &Capabilities, request: &ImageRequest) -> Vec<Refusal> {
+    let strength = request.vendor.get("strength").filter(|value| {
+        let share = value.as_f64();
+        !share.is_some_and(|share| (0.0..=1.0).contains(&share))
+    });
+    let wrong = |value| Refusal::new("vendor", format!("`strength` is {value}"), "a number from 0 to 1");
+    let mut all: Vec<Refusal> = strength.map(wrong).into_iter().collect();
+    if capabilities.mask && request.mask.is_none() {
+        let accepted = "a PNG whose clear area is to be repainted";
+        all.push(Refusal::new("mask", "this model needs one", accepted));
+    }
+    all
 }
 
 fn phoenix() -> Model {
@@ -197,7 +215,7 @@ fn flux2(id: &'static str, steps: Option<u32>) -> Model {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plugin_api::{ImageRequest, Size, value::Money};
+    use plugin_api::{Size, value::Money};
 
     fn estimate(id: &str, change: impl FnOnce(&mut ImageRequest)) -> i64 {
         let models = all();

@@ -51,17 +51,10 @@ fn sides(request: &ImageRequest) -> (Option<u32>, Option<u32>) {
 }
 
 /// The body of a model that takes JSON.
-///
-/// # Errors
-/// `strength` is no number from 0 to 1.
-pub fn body<'a>(
-    model: &Model,
-    request: &'a ImageRequest,
-    inputs: &'a Prepared,
-) -> Result<Body<'a>, ProviderError> {
+pub fn body<'a>(model: &Model, request: &'a ImageRequest, inputs: &'a Prepared) -> Body<'a> {
     let prompt = request.prompt.as_str();
     if model.dialect == Dialect::Schnell {
-        return Ok(Body { prompt, steps: request.steps, ..Body::default() });
+        return Body { prompt, steps: request.steps, ..Body::default() };
     }
     let (width, height) = sides(request);
     let mut body = Body {
@@ -77,22 +70,14 @@ pub fn body<'a>(
         body.negative_prompt = request.negative_prompt.as_deref().filter(|text| !text.is_empty());
     }
     if *model.capabilities.references.end() > 0 {
-        body.strength = strength(request)?;
+        body.strength = request.vendor.get("strength").and_then(Value::as_f64);
         let encode = |input: &Input| base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &input.bytes);
         body.image_b64 = inputs.references.first().map(encode);
     }
     if model.capabilities.mask {
         body.mask = inputs.mask.as_deref();
     }
-    Ok(body)
-}
-
-fn strength(request: &ImageRequest) -> Result<Option<f64>, ProviderError> {
-    let Some(value) = request.vendor.get("strength") else { return Ok(None) };
-    match value.as_f64() {
-        Some(strength) if (0.0..=1.0).contains(&strength) => Ok(Some(strength)),
-        _ => Err(ProviderError::new(ErrorClass::InvalidRequest, "vendor.strength: a number from 0 to 1")),
-    }
+    body
 }
 
 /// The form of a FLUX.2 model.
