@@ -42,7 +42,7 @@ fn index(
     index
 }
 
-fn jobs() -> TableCreateStatement {
+fn jobs(manager: &SchemaManager<'_>) -> TableCreateStatement {
     let columns = vec![
         uuid("id").take(),
         uuid_null("batch_id").take(),
@@ -50,7 +50,7 @@ fn jobs() -> TableCreateStatement {
         string_len("key_id", 191).take(),
         string_len("tool", 32).take(),
         json("request").take(),
-        text_null("prompt").take(),
+        crate::long_text(manager, "prompt"),
         string_len("model", 191).take(),
         json("plan").take(),
         integer("target").take(),
@@ -103,7 +103,7 @@ fn attempts() -> TableCreateStatement {
     table("attempts", columns, &["id"])
 }
 
-fn images() -> TableCreateStatement {
+fn images(manager: &SchemaManager<'_>) -> TableCreateStatement {
     let columns = vec![
         uuid("id").take(),
         uuid("job_id").take(),
@@ -115,7 +115,7 @@ fn images() -> TableCreateStatement {
         integer("height").take(),
         big_integer("bytes").take(),
         string_len("sha256", 64).take(),
-        text_null("revised_prompt").take(),
+        crate::long_text(manager, "revised_prompt"),
         big_integer_null("seed").take(),
         big_integer("created").take(),
         big_integer_null("expires").take(),
@@ -200,28 +200,29 @@ fn small_tables() -> Vec<TableCreateStatement> {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let mut tables = vec![jobs(), attempts(), images(), uploads()];
+        let mut tables = vec![jobs(manager), attempts(), images(manager), uploads()];
         tables.extend(small_tables());
         for table in tables {
-            manager.create_table(table).await?;
+            manager.create_table(crate::exact(manager, table).await?).await?;
         }
-        let indexes = [
+        let indexes: [(_, _, &[&str], _); 12] = [
             // The claim's own: the heads of one team in one lane. Its first column finds running and delayed jobs.
-            index("jobs_queue", "jobs", &["state", "instance", "team", "priority", "created"], false),
-            index("jobs_team", "jobs", &["team", "created"], false),
-            index("jobs_team_state", "jobs", &["team", "state", "created"], false),
-            index("jobs_finished", "jobs", &["finished"], false),
-            index("attempts_number", "attempts", &["job_id", "number"], true),
-            index("attempts_open", "attempts", &["open_job"], true),
-            index("images_job", "images", &["job_id", "position"], true),
-            index("images_team", "images", &["team", "created"], false),
-            index("images_expires", "images", &["expires"], false),
-            index("uploads_expires", "uploads", &["expires"], false),
-            index("idempotency_expires", "idempotency", &["expires"], false),
-            index("keys_hash", "keys", &["hash"], true),
+            ("jobs_queue", "jobs", &["state", "instance", "team", "priority", "created"], false),
+            ("jobs_team", "jobs", &["team", "created"], false),
+            ("jobs_team_state", "jobs", &["team", "state", "created"], false),
+            ("jobs_finished", "jobs", &["finished"], false),
+            ("attempts_number", "attempts", &["job_id", "number"], true),
+            ("attempts_open", "attempts", &["open_job"], true),
+            ("images_job", "images", &["job_id", "position"], true),
+            ("images_team", "images", &["team", "created"], false),
+            ("images_expires", "images", &["expires"], false),
+            ("uploads_expires", "uploads", &["expires"], false),
+            ("idempotency_expires", "idempotency", &["expires"], false),
+            ("keys_hash", "keys", &["hash"], true),
         ];
-        for index in indexes {
-            manager.create_index(index).await?;
+        for (name, table, columns, unique) in indexes {
+            let index = index(name, table, columns, unique);
+            crate::create_index(manager, table, name, index).await?;
         }
         Ok(())
     }

@@ -2,16 +2,19 @@
 //! one transaction. Only the holder of the lease's epoch may finish a job; anybody else's write is not applied.
 
 use super::{
-    entity::{attempt, image, job, ledger},
+    dialect::insert_all,
+    entity::{attempt, job, ledger},
+    failpoint,
     model::{Image, Job, State},
+    news::tell,
     rows::image_row,
     submit::{add_to_windows, ledger_row},
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter,
+    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// How a job ended.
@@ -54,13 +57,16 @@ pub struct AttemptEnd {
     pub vendor_code: Option<String>,
     pub vendor_request_id: Option<String>,
     pub spend: &'static str,
+    /// It was taken over without a ticket, so nobody could be asked for its result. If its ticket was written down
+    /// meanwhile, by a worker that came back, the job does not end: its lease does, and it is resumed with the ticket.
+    pub unheard: bool,
 }
 
 /// The answer to one finish.
 #[derive(Debug, Clone)]
 pub enum Finished {
     Applied(Box<Job>),
-    /// The lease was lost, or the job had ended. Nothing was written.
+    /// The lease was lost, the job had ended, or its ticket came meanwhile. No end was written.
     Stale,
 }
 
@@ -70,8 +76,11 @@ pub(super) async fn finish(
     batch: &[Finish],
 ) -> Result<Vec<Finished>, DbErr> {
     let ids: Vec<Uuid> = batch.iter().map(|f| f.job_id).collect();
-    let rows = job::Entity::find().filter(job::Column::Id.is_in(ids)).all(tx).await?;
+    // Locked, in one order on all nodes: what is decided here stays so until the commit.
+    let rows = job::Entity::find().filter(job::Column::Id.is_in(ids)).order_by_asc(job::Column::Id);
+    let rows = rows.lock_exclusive().all(tx).await?;
     let mut rows: HashMap<Uuid, job::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let heard = heard_after_all(tx, batch).await?;
     let mut outcomes = Vec::with_capacity(batch.len());
     let (mut images, mut settled) = (Vec::new(), Vec::new());
     for one in batch {
@@ -79,19 +88,41 @@ pub(super) async fn finish(
             outcomes.push(Finished::Stale);
             continue;
         };
+        if one.attempt.as_ref().is_some_and(|end| heard.contains(&end.id)) {
+            let mut change = row.clone().into_active_model();
+            change.lease_until = Set(0);
+            change.update(tx).await?;
+            outcomes.push(Finished::Stale);
+            continue;
+        }
         let ended = write_end(tx, now, row.clone(), one).await?;
         if let End::Completed { images: made, .. } = &one.end {
             images.extend(made.iter().map(image_row));
         }
-        settled.push((ended.id, settlement(one)));
+        settled.push((ended.id, ended.instance.clone(), settlement(one)));
         outcomes.push(Finished::Applied(Box::new(ended.clone().into())));
         rows.insert(ended.id, ended);
     }
-    if !images.is_empty() {
-        image::Entity::insert_many(images).exec_without_returning(tx).await?;
-    }
-    settle(tx, now, &settled).await?;
+    insert_all(tx, images).await?;
+    failpoint("finish.settle")?;
+    tell(tx, settled.iter().map(|(id, ..)| *id), false).await?;
+    settle_at(tx, now, settled).await?;
     Ok(outcomes)
+}
+
+/// Attempts that would end unheard, and have a ticket.
+async fn heard_after_all(tx: &DatabaseTransaction, batch: &[Finish]) -> Result<HashSet<Uuid>, DbErr> {
+    let unheard: Vec<Uuid> =
+        batch.iter().filter_map(|one| one.attempt.as_ref()).filter(|end| end.unheard).map(|e| e.id).collect();
+    if unheard.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let heard = attempt::Entity::find()
+        .select_only()
+        .column(attempt::Column::Id)
+        .filter(attempt::Column::Id.is_in(unheard))
+        .filter(attempt::Column::Ticket.is_not_null());
+    Ok(heard.into_tuple::<Uuid>().all(tx).await?.into_iter().collect())
 }
 
 /// The lease's holder may; and a call whose outcome was unknown may still bring its own paid image home, which is
@@ -177,28 +208,49 @@ fn settlement(finish: &Finish) -> Settlement {
     }
 }
 
-/// Turns reservations into use, once: the ledger's key is job, window and kind.
+/// The instance whose window this is; `None`: it is a caller's.
+pub fn instance_of(window: &str) -> Option<&str> {
+    window.rsplitn(4, '|').nth(3)?.strip_prefix("provider:")
+}
+
+/// Turns the reservations of jobs that no instance worked on into use.
 pub(super) async fn settle(
     tx: &DatabaseTransaction,
     now: i64,
     ended: &[(Uuid, Settlement)],
 ) -> Result<(), DbErr> {
-    let open: HashMap<Uuid, (i64, Option<i64>)> =
-        ended.iter().filter_map(|(id, s)| Some((*id, (*s)?))).collect();
-    if open.is_empty() {
+    settle_at(tx, now, ended.iter().map(|(id, settlement)| (*id, String::new(), *settlement))).await
+}
+
+/// Turns reservations into use, once: the ledger's key is job, window and kind. A job reserves at every instance it may
+/// go to; where it did not end, nothing was used, whatever becomes of the rest.
+pub(super) async fn settle_at(
+    tx: &DatabaseTransaction,
+    now: i64,
+    ended: impl IntoIterator<Item = (Uuid, String, Settlement)>,
+) -> Result<(), DbErr> {
+    let ended: HashMap<Uuid, (String, Settlement)> =
+        ended.into_iter().map(|(id, instance, settlement)| (id, (instance, settlement))).collect();
+    if ended.is_empty() {
         return Ok(());
     }
     let lines =
-        ledger::Entity::find().filter(ledger::Column::JobId.is_in(open.keys().copied())).all(tx).await?;
-    let closed: Vec<(Uuid, String)> =
+        ledger::Entity::find().filter(ledger::Column::JobId.is_in(ended.keys().copied())).all(tx).await?;
+    let closed: HashSet<(Uuid, String)> =
         lines.iter().filter(|l| l.kind == "settle").map(|l| (l.job_id, l.window.clone())).collect();
     let (mut rows, mut changes) = (Vec::new(), HashMap::<String, (i64, i64)>::new());
     for line in lines.into_iter().filter(|l| l.kind == "reserve") {
         if closed.contains(&(line.job_id, line.window.clone())) {
             continue;
         }
-        let Some((images, cost)) = open.get(&line.job_id) else { continue };
-        let used = if line.window.contains("|spend|") { cost.unwrap_or(line.amount) } else { *images };
+        let Some((instance, settlement)) = ended.get(&line.job_id) else { continue };
+        let elsewhere = instance_of(&line.window).is_some_and(|other| other != instance);
+        let used = match settlement {
+            _ if elsewhere => 0,
+            None => continue,
+            Some((_, cost)) if line.window.contains("|spend|") => cost.unwrap_or(line.amount),
+            Some((images, _)) => *images,
+        };
         let change = changes.entry(line.window.clone()).or_default();
         change.0 += used;
         change.1 -= line.amount;
@@ -210,7 +262,7 @@ pub(super) async fn settle(
             changes.into_iter().map(|(id, (used, reserved))| (id, used, reserved, 0)).collect(),
         )
         .await?;
-        ledger::Entity::insert_many(rows).exec_without_returning(tx).await?;
+        insert_all(tx, rows).await?;
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Bearer keys of the database. Only their keyed hashes are here.
 
-use super::{Store, StoreError, entity::key, model::Key};
+use super::{Store, StoreError, entity::key, gate, model::Key};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, sea_query::Expr,
 };
 
 impl Store {
@@ -29,10 +29,13 @@ impl Store {
     pub async fn add_key(&self, new: Key, unless_any: bool) -> Result<bool, StoreError> {
         self.write(move |tx, now| {
             Box::pin(async move {
+                if unless_any {
+                    gate::alone(tx, "keys").await?;
+                }
                 if unless_any && key::Entity::find().one(tx).await?.is_some() {
                     return Ok(false);
                 }
-                key::Entity::insert(new_row(new, now)).exec_without_returning(tx).await?;
+                key::Entity::insert(new_row(new, now.wall)).exec_without_returning(tx).await?;
                 Ok(true)
             })
         })
@@ -44,14 +47,69 @@ impl Store {
         let id = id.to_owned();
         self.write(move |tx, now| {
             Box::pin(async move {
+                let changed = changed(tx, now.wall).await?;
                 let done = key::Entity::update_many()
-                    .col_expr(key::Column::Revoked, Expr::value(now))
-                    .col_expr(key::Column::Changed, Expr::value(now))
+                    .col_expr(key::Column::Revoked, Expr::value(now.wall))
+                    .col_expr(key::Column::Changed, Expr::value(changed))
                     .filter(key::Column::Id.eq(id))
                     .filter(key::Column::Revoked.is_null())
                     .exec(tx)
                     .await?;
                 Ok(done.rows_affected == 1)
+            })
+        })
+        .await
+    }
+}
+
+impl Store {
+    /// Gives a key another bearer. The one before is good for `grace_us` µs more; one before that ends at once.
+    /// `false`: there is no such key, or it is revoked.
+    pub async fn rotate_key(
+        &self,
+        id: &str,
+        hash: String,
+        hint: String,
+        grace_us: i64,
+    ) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.write(move |tx, now| {
+            Box::pin(async move {
+                let Some(row) = key::Entity::find_by_id(id).one(tx).await? else { return Ok(false) };
+                if row.revoked.is_some() {
+                    return Ok(false);
+                }
+                let until = now.wall.saturating_add(grace_us);
+                let new = key::ActiveModel {
+                    old_hash: Set(Some(row.hash.clone())),
+                    old_until: Set(Some(until)),
+                    hash: Set(hash),
+                    hint: Set(hint),
+                    changed: Set(changed(tx, now.wall).await?),
+                    ..row.into()
+                };
+                key::Entity::update(new).exec(tx).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Notes when keys were used, in µs since 1970, unless a later moment is known. It is no change that others follow.
+    pub async fn note_keys_used(&self, used: Vec<(String, i64)>) -> Result<(), StoreError> {
+        self.write(move |tx, _| {
+            Box::pin(async move {
+                for (id, at) in used {
+                    let later =
+                        Condition::any().add(key::Column::Used.is_null()).add(key::Column::Used.lt(at));
+                    key::Entity::update_many()
+                        .col_expr(key::Column::Used, Expr::value(at))
+                        .filter(key::Column::Id.eq(id))
+                        .filter(later)
+                        .exec(tx)
+                        .await?;
+                }
+                Ok(())
             })
         })
         .await
@@ -69,7 +127,18 @@ fn new_row(new: Key, now: i64) -> key::ActiveModel {
         expires: Set(new.expires_us),
         revoked: Set(None),
         changed: Set(now),
+        old_hash: Set(None),
+        old_until: Set(None),
+        used: Set(None),
     }
+}
+
+/// A moment above every other, or nobody would look again after the clock was set back.
+async fn changed(tx: &DatabaseTransaction, now: i64) -> Result<i64, DbErr> {
+    gate::alone(tx, "keys").await?;
+    let last = key::Entity::find().select_only().column_as(key::Column::Changed.max(), "last");
+    let last = last.into_tuple::<Option<i64>>().one(tx).await?.flatten();
+    Ok(now.max(last.unwrap_or(0) + 1))
 }
 
 /// Nobody sees the row: it lives inside the transaction.

@@ -2,16 +2,32 @@
 
 use super::{
     Store, StoreError,
+    dialect::{locks, unlocked},
     entity::{attempt, job},
     model::{Phase, State},
+    steady::Now,
     submit::Claimed,
 };
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveValue::Set,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait},
 };
 use std::collections::HashMap;
 use uuid::Uuid;
+
+/// For whom a ticket was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TicketKept {
+    /// The lease's holder.
+    Held,
+    /// A worker that came too late: the job was given up as `outcome_unknown` meanwhile. Its image is being made, and
+    /// may still come home.
+    Late,
+    /// Somebody else has the job now, and the ticket.
+    Lost,
+}
 
 impl Store {
     /// Takes over jobs whose lease ran out. `mine`: jobs this process still runs.
@@ -43,7 +59,7 @@ impl Store {
                     .add(job::Column::State.eq(State::Running.code()))
                     .add(job::Column::LeaseOwner.eq(&owner));
                 job::Entity::update_many()
-                    .col_expr(job::Column::LeaseUntil, Expr::value(now + lease_us))
+                    .col_expr(job::Column::LeaseUntil, Expr::value(now.steady + lease_us))
                     .filter(mine.clone())
                     .exec(tx)
                     .await?;
@@ -77,21 +93,25 @@ impl Store {
         .await
     }
 
-    /// Keeps the vendor's ticket: the first thing done after the submit was answered. `false`: the lease was lost.
+    /// Keeps the vendor's ticket: the first thing done after the submit was answered.
     pub async fn ticket(
         &self,
         job_id: Uuid,
         epoch: i64,
         attempt: Uuid,
         ticket: serde_json::Value,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<TicketKept, StoreError> {
         self.write(move |tx, now| {
             Box::pin(async move {
-                let held = set_phase(tx, now, job_id, epoch, Phase::Waiting).await?;
+                // Whoever gives the job up at this moment sees the ticket, or is seen here.
+                if locks(tx) {
+                    job::Entity::find_by_id(job_id).lock_exclusive().one(tx).await?;
+                }
+                let held = set_phase(tx, now.wall, job_id, epoch, Phase::Waiting).await?;
                 // The ticket is kept even then: whoever resumes the job needs it.
                 let change = attempt::ActiveModel {
                     ticket: Set(Some(ticket)),
-                    ticket_at: Set(Some(now)),
+                    ticket_at: Set(Some(now.wall)),
                     ..Default::default()
                 };
                 attempt::Entity::update_many()
@@ -100,11 +120,28 @@ impl Store {
                     .filter(attempt::Column::Ticket.is_null())
                     .exec(tx)
                     .await?;
-                Ok(held)
+                if held {
+                    return Ok(TicketKept::Held);
+                }
+                let given_up = job::Entity::find_by_id(job_id)
+                    .filter(job::Column::State.eq(State::Failed.code()))
+                    .filter(job::Column::ErrorCode.eq("outcome_unknown"));
+                let late = given_up.one(tx).await?.is_some();
+                Ok(if late { TicketKept::Late } else { TicketKept::Lost })
             })
         })
         .await
     }
+}
+
+/// Ends every lease: their holders are gone.
+pub(super) async fn end_all(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+    job::Entity::update_many()
+        .col_expr(job::Column::LeaseUntil, Expr::value(0))
+        .filter(job::Column::State.eq(State::Running.code()))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 async fn set_phase(
@@ -127,7 +164,7 @@ async fn set_phase(
 
 async fn rescue(
     tx: &DatabaseTransaction,
-    now: i64,
+    now: Now,
     owner: &str,
     lease_us: i64,
     n: u64,
@@ -135,33 +172,49 @@ async fn rescue(
 ) -> Result<Vec<Claimed>, DbErr> {
     let lost = job::Entity::find()
         .filter(job::Column::State.eq(State::Running.code()))
-        .filter(job::Column::LeaseUntil.lt(now))
+        .filter(job::Column::LeaseUntil.lt(now.steady))
         .filter(job::Column::Id.is_not_in(mine))
         .order_by_asc(job::Column::LeaseUntil)
-        .limit(n)
-        .all(tx)
-        .await?;
-    let mut claimed = Vec::new();
-    for row in lost {
-        let open = attempt::Entity::find().filter(attempt::Column::OpenJob.eq(row.id)).one(tx).await?;
-        let epoch = row.lease_epoch + 1;
-        let mut change = row.into_active_model();
-        change.lease_owner = Set(Some(owner.into()));
-        change.lease_until = Set(now + lease_us);
-        change.lease_epoch = Set(epoch);
-        change.updated = Set(now);
-        match open {
-            Some(attempt) => {
-                let job = change.update(tx).await?.into();
-                claimed.push(Claimed { job, attempt: attempt.into(), rescued: true });
-            }
-            // No intent, so nothing was sent: back to the queue.
-            None => {
-                change.state = Set(State::Queued.code());
-                change.lease_owner = Set(None);
-                change.update(tx).await?;
-            }
-        }
+        .limit(n);
+    // Another node may be taking over the others.
+    let lost = unlocked(lost).all(tx).await?;
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = lost.iter().map(|row| row.id).collect();
+    let open = attempt::Entity::find().filter(attempt::Column::OpenJob.is_in(ids)).all(tx).await?;
+    let mut open: HashMap<Uuid, attempt::Model> = open.into_iter().map(|row| (row.job_id, row)).collect();
+    let (out, unsent): (Vec<_>, Vec<_>) = lost.into_iter().partition(|row| open.contains_key(&row.id));
+    let under_a_new_epoch = |rows: &[job::Model]| {
+        job::Entity::update_many()
+            .col_expr(job::Column::LeaseEpoch, Expr::col(job::Column::LeaseEpoch).add(1))
+            .col_expr(job::Column::Updated, Expr::value(now.wall))
+            .filter(job::Column::Id.is_in(rows.iter().map(|row| row.id)))
+    };
+    if !unsent.is_empty() {
+        // No intent, so nothing was sent: back to the queue.
+        under_a_new_epoch(&unsent)
+            .col_expr(job::Column::State, Expr::value(State::Queued.code()))
+            .col_expr(job::Column::LeaseOwner, Expr::value(None::<String>))
+            .exec(tx)
+            .await?;
+    }
+    let until = now.steady + lease_us;
+    if !out.is_empty() {
+        under_a_new_epoch(&out)
+            .col_expr(job::Column::LeaseOwner, Expr::value(owner))
+            .col_expr(job::Column::LeaseUntil, Expr::value(until))
+            .exec(tx)
+            .await?;
+    }
+    let mut claimed = Vec::with_capacity(out.len());
+    for mut row in out {
+        let Some(attempt) = open.remove(&row.id) else { continue };
+        row.lease_owner = Some(owner.into());
+        row.lease_until = until;
+        row.lease_epoch += 1;
+        row.updated = now.wall;
+        claimed.push(Claimed { job: row.into(), attempt: attempt.into(), rescued: true });
     }
     Ok(claimed)
 }

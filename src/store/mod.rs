@@ -1,36 +1,64 @@
 //! The database: entities, one function per transaction, the writer. All SQL lives here; callers hand in plain data
-//! and get plain data. Times are microseconds UTC by the clock that was passed in (SQLite has none of its own).
+//! and get plain data. Times are microseconds UTC by the clock that was passed in; leases, delays and deadlines go by
+//! [`Store::steady_us`].
+//!
+//! SQLite, PostgreSQL, MySQL and MariaDB run the same transactions. On SQLite the single writer keeps them apart; on
+//! a server rows are locked, always in this order: lanes, gates, jobs (by id), quota windows (by id), and a
+//! transaction that still comes in another's way runs again (`tries.rs`).
 
+mod address;
+mod audit;
 mod claim;
+mod deletion;
+mod dialect;
 mod entity;
 mod finish;
+mod gate;
 mod keys;
 mod lane;
 mod lease;
+mod listing;
 mod model;
+mod news;
+mod pauses;
 mod read;
+mod reader;
+mod reconcile;
 mod retention;
 mod rows;
+mod server;
 mod settings;
+mod sqlite;
+mod steady;
 mod submit;
+mod tries;
+mod usage;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use address::Address;
 pub use claim::{NextTried, NextTry, Shares, Swept, TeamShare};
-pub use finish::{AttemptEnd, End, Finish, Finished};
+pub use deletion::Deleted;
+pub use finish::{AttemptEnd, End, Finish, Finished, instance_of};
+pub use lease::TicketKept;
+pub use listing::{Filter, Listing, Place, Window};
 pub use model::{Attempt, Image, Job, Key, Phase, Plan, State, Target, Upload};
-pub use read::{JobRows, Listing};
+pub use news::{Listener, News};
+pub use pauses::Pauses;
+pub use read::JobRows;
 pub use retention::{Expired, Retain};
 pub use settings::Settings;
 pub use submit::{Caps, Claimed, IdempotencyKey, Offer, QueueCaps, Reservation, Submit, Submitted};
+pub use usage::{By, Used};
 
 use crate::telemetry::SharedClock;
-use migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr};
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use std::{future::Future, path::Path, pin::Pin, time::Duration};
+use parking_lot::Mutex;
+use reader::Reader;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
+use std::{future::Future, path::Path, pin::Pin, sync::Arc};
+use steady::{Now, Steady};
 use tokio::sync::{mpsc, oneshot};
 use writer::{Command, Writer};
 
@@ -51,8 +79,19 @@ const WAITING: usize = 1024;
 /// The database, ready to use. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    read: DatabaseConnection,
+    read: Reader,
     writer: mpsc::Sender<Command>,
+    steady: Steady,
+    /// Where other nodes tell of changes.
+    news: Option<sqlx::PgPool>,
+}
+
+/// A database that was opened.
+struct Opened {
+    read: DatabaseConnection,
+    write: DatabaseConnection,
+    steady: Steady,
+    news: Option<sqlx::PgPool>,
 }
 
 /// Boxed, because the transaction outlives the closure that uses it.
@@ -62,26 +101,18 @@ impl Store {
     /// Opens the database, brings its schema up to date and starts the writer.
     ///
     /// # Errors
-    /// It cannot be opened or migrated; the text names the file.
+    /// It cannot be opened or migrated, or promises less than is needed; the text names the file or the server.
     pub async fn open(settings: &Settings, data_dir: &Path, clock: SharedClock) -> Result<Store, StoreError> {
-        let path = sqlite_path(&settings.url, data_dir)?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| StoreError(format!("{}: {e}", folder.display())))?;
-        }
-        let url = format!("sqlite://{}?mode=rwc", path.display());
-        let named = |e: DbErr| StoreError(format!("{}: {e}", path.display()));
-        // Opening sets the journal mode and migrating makes tables: one process of this directory at a time.
-        let lock = alone(&path).await.map_err(|e| StoreError(format!("{}: {e}", path.display())))?;
-        let write = Database::connect(options(&url, 1, settings)).await.map_err(named)?;
-        Migrator::up(&write, None).await.map_err(named)?;
-        drop(lock);
-        let read = Database::connect(options(&url, settings.max_connections.max(1), settings))
-            .await
-            .map_err(named)?;
+        let address = Address::parse(&settings.url, data_dir)?;
+        let Opened { read, write, steady, news } = match &address {
+            Address::Sqlite(path) => sqlite::open(path, settings, clock).await?,
+            server => server::open(server, settings, clock).await?,
+        };
         let (writer, commands) = mpsc::channel(WAITING);
-        let task = Writer { db: write, clock, queue: Default::default() };
+        let task = Writer::new(write, steady.clone(), *settings.statement_timeout * 2);
         tokio::spawn(task.run(commands));
-        Ok(Store { read, writer })
+        let read = Reader::new(read, *settings.acquire_timeout + *settings.statement_timeout);
+        Ok(Store { read, writer, steady, news })
     }
 
     /// Commits jobs, or says why not. The jobs are on disk when this returns.
@@ -92,6 +123,12 @@ impl Store {
     /// Ends a job.
     pub async fn finish(&self, finish: Finish) -> Result<Finished, StoreError> {
         self.command(|answer| Command::Finish(Box::new(finish), answer)).await
+    }
+
+    /// Microseconds by which leases, delays and deadlines are counted: near the wall clock's, but they do not jump
+    /// when that is set.
+    pub fn steady_us(&self) -> i64 {
+        self.steady.now_us()
     }
 
     /// Whether the database answers.
@@ -106,17 +143,9 @@ impl Store {
     /// In the words of the database: a full disk, a missing right.
     pub async fn probe(&self) -> Result<(), StoreError> {
         let id = format!(".probe-{}", uuid::Uuid::new_v4());
-        let row = Key {
-            id,
-            team: String::new(),
-            hash: String::new(),
-            hint: String::new(),
-            scopes: String::new(),
-            created_us: 0,
-            expires_us: None,
-            revoked_us: Some(0),
-        };
-        self.write(move |tx, now| Box::pin(async move { keys::add_and_remove(tx, now, row).await })).await
+        let row = Key { id, revoked_us: Some(0), ..Key::default() };
+        self.write(move |tx, now| Box::pin(async move { keys::add_and_remove(tx, now.wall, row).await }))
+            .await
     }
 
     async fn command<T>(
@@ -129,64 +158,30 @@ impl Store {
         done.await.map_err(|_| gone())?
     }
 
-    /// Runs `work` in a transaction of its own, on the writer.
+    /// Runs `work` in a transaction of its own, on the writer; anew, on a server, where another came in its way.
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(&'a DatabaseTransaction, i64) -> InTransaction<'a, T> + Send + 'static,
+        F: for<'a> FnOnce(&'a DatabaseTransaction, Now) -> InTransaction<'a, T> + Clone + Send + 'static,
     {
-        let (value_out, value_in) = oneshot::channel();
+        let done = Arc::new(Mutex::new(None));
+        let value = done.clone();
         let single: writer::Single = Box::new(move |tx, now| {
-            let running = work(tx, now);
+            let (running, done) = (work.clone()(tx, now), done.clone());
             Box::pin(async move {
-                value_out.send(running.await?).ok();
+                let value = running.await?;
+                *done.lock() = Some(value);
                 Ok(())
             })
         });
         // The value is there before the commit; it counts only when the commit was answered.
         self.command(|answer| Command::Single(single, answer)).await?;
-        value_in.await.map_err(|_| StoreError("no answer".into()))
+        let value = value.lock().take();
+        value.ok_or_else(|| StoreError("no answer".into()))
     }
 }
 
-/// The file behind a `sqlite:` URL.
-///
-/// # Errors
-/// The URL is of another kind.
-pub fn sqlite_path(url: &str, data_dir: &Path) -> Result<std::path::PathBuf, StoreError> {
-    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-    let path = path.ok_or_else(|| {
-        StoreError("only sqlite:// is served; set database.url to sqlite://gateway.db".into())
-    })?;
-    let path = path.split('?').next().unwrap_or(path);
-    Ok(data_dir.join(path))
-}
-
-/// Holds a lock beside the database file until it is dropped.
-async fn alone(database: &Path) -> std::io::Result<std::fs::File> {
-    let path = database.with_extension("lock");
-    let wait = move || {
-        let file = std::fs::File::options().create(true).truncate(false).write(true).open(path)?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    tokio::task::spawn_blocking(wait).await.map_err(std::io::Error::other)?
-}
-
-fn options(url: &str, connections: u32, settings: &Settings) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(*settings.acquire_timeout)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .journal_mode(SqliteJournalMode::Wal)
-                // An accepted job survives a power cut.
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(Duration::from_secs(5))
-                .pragma("wal_autocheckpoint", "10000")
-        });
-    options
+/// A place where the fault harness breaks in.
+fn failpoint(name: &str) -> Result<(), DbErr> {
+    plugin_api::failpoint(name).map_err(|error| DbErr::Custom(error.to_string()))
 }

@@ -95,6 +95,7 @@ pub struct Job {
     pub created_us: i64,
     pub updated_us: i64,
     pub finished_us: Option<i64>,
+    /// By [`Store::steady_us`](super::Store::steady_us), as `next_run_us`.
     pub deadline_us: i64,
     pub lease_epoch: i64,
     /// Attempts that count against `routing.retries.attempts`.
@@ -184,7 +185,10 @@ pub struct Image {
     pub revised_prompt: Option<String>,
     pub seed: Option<i64>,
     pub created_us: i64,
+    /// When it goes by itself; of a deleted one: when that is forgotten.
     pub expires_us: Option<i64>,
+    /// When its owner deleted it: only this row is left, or will be.
+    pub deleted_us: Option<i64>,
 }
 
 /// A reference image that a caller gave.
@@ -203,7 +207,7 @@ pub struct Upload {
 }
 
 /// A bearer key of the database. The bearer itself is nowhere.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Key {
     pub id: String,
     pub team: String,
@@ -216,4 +220,54 @@ pub struct Key {
     pub created_us: i64,
     pub expires_us: Option<i64>,
     pub revoked_us: Option<i64>,
+    /// The bearer before the last rotation, and until when it is good.
+    pub old: Option<(String, i64)>,
+    /// To the minute.
+    pub used_us: Option<i64>,
+}
+
+/// For tests.
+#[cfg(test)]
+impl Job {
+    /// A queued job of `team` with a call of class S to each of these instances, accepted at the moment 0.
+    pub fn sample(team: &str, instances: &[&str]) -> Job {
+        let target = |instance: &&str| Target {
+            instance: (*instance).into(),
+            vendor_model: "m".into(),
+            class: "S".into(),
+            expected_ms: 5_000,
+            price: None,
+            price_source: None,
+        };
+        Job {
+            id: Uuid::new_v4(),
+            batch_id: None,
+            team: team.into(),
+            key_id: format!("{team}-key"),
+            tool: "generate_image".into(),
+            request: serde_json::json!({}),
+            prompt: Some("a fox".into()),
+            model: "m".into(),
+            plan: Plan { targets: instances.iter().map(target).collect() },
+            target: 0,
+            instance: instances.first().copied().unwrap_or_default().into(),
+            file_prefix: None,
+            state: State::Queued,
+            phase: None,
+            error_code: None,
+            error: None,
+            created_us: 0,
+            updated_us: 0,
+            finished_us: None,
+            deadline_us: 600_000_000,
+            lease_epoch: 0,
+            attempts_made: 0,
+            next_run_us: 0,
+            priority: 0,
+            cancel_requested: false,
+            reserved: None,
+            cost: None,
+            adjustments: serde_json::json!([]),
+        }
+    }
 }

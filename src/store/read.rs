@@ -2,6 +2,7 @@
 
 use super::{
     Store, StoreError,
+    dialect::insert_new,
     entity::{attempt, image, job, quota_window, upload},
     model::{Attempt, Image, Job, State, Upload},
     rows::upload_row,
@@ -15,34 +16,55 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// Listings are counted up to here.
-const COUNTED: u64 = 10_000;
+pub(super) const COUNTED: u64 = 10_000;
 
 /// A job with its images and attempts.
 #[derive(Debug, Clone)]
 pub struct JobRows {
     pub job: Job,
     pub images: Vec<Image>,
+    /// Images that were deleted.
+    pub deleted: Vec<Image>,
     pub attempts: Vec<Attempt>,
-}
-
-/// One page of a listing.
-#[derive(Debug, Clone)]
-pub struct Listing<T> {
-    pub rows: Vec<T>,
-    pub total: u64,
-    pub total_is_minimum: bool,
-    pub has_more: bool,
 }
 
 impl Store {
     /// The team's jobs among `ids`, in no order.
     pub async fn jobs_by_id(&self, team: &str, ids: &[Uuid]) -> Result<Vec<JobRows>, StoreError> {
+        // One statement, because each costs a trip to the connection's thread and back.
         let found = job::Entity::find()
+            .find_also_related(image::Entity)
+            .find_also_related(attempt::Entity)
             .filter(job::Column::Id.is_in(ids.iter().copied()))
             .filter(job::Column::Team.eq(team))
+            .order_by_asc(image::Column::Position)
+            .order_by_asc(attempt::Column::Number)
             .all(&self.read)
             .await?;
-        self.with_rows(found).await
+        let mut jobs: Vec<JobRows> = Vec::with_capacity(ids.len());
+        // Each image comes with each attempt.
+        for (job, image, attempt) in found {
+            let at = jobs.iter().position(|known| known.job.id == job.id).unwrap_or_else(|| {
+                jobs.push(JobRows {
+                    job: job.into(),
+                    images: Vec::new(),
+                    deleted: Vec::new(),
+                    attempts: Vec::new(),
+                });
+                jobs.len() - 1
+            });
+            let JobRows { images, deleted, attempts, .. } = &mut jobs[at];
+            if let Some(image) = image {
+                let of_kind = if image.deleted.is_some() { deleted } else { images };
+                if of_kind.iter().all(|known| known.id != image.id) {
+                    of_kind.push(image.into());
+                }
+            }
+            if let Some(attempt) = attempt.filter(|new| attempts.iter().all(|known| known.id != new.id)) {
+                attempts.push(attempt.into());
+            }
+        }
+        Ok(jobs)
     }
 
     /// Any team's job, for the operator.
@@ -86,35 +108,69 @@ impl Store {
         Ok(states)
     }
 
-    async fn with_rows(&self, jobs: Vec<job::Model>) -> Result<Vec<JobRows>, StoreError> {
-        let ids: Vec<Uuid> = jobs.iter().map(|j| j.id).collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let all = image::Entity::find()
-            .filter(image::Column::JobId.is_in(ids.iter().copied()))
-            .order_by_asc(image::Column::Position)
-            .all(&self.read)
-            .await?;
+    /// Whether any of these jobs is the team's and has not ended.
+    pub async fn any_open(&self, team: &str, ids: &[Uuid]) -> Result<bool, StoreError> {
+        let open = [State::Queued, State::Delayed, State::Running].map(State::code);
+        let first = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::Id.is_in(ids.iter().copied()))
+            .filter(job::Column::Team.eq(team))
+            .filter(job::Column::State.is_in(open))
+            .limit(1);
+        Ok(first.into_tuple::<Uuid>().one(&self.read).await?.is_some())
+    }
+
+    /// Whether any job waits in a queue.
+    pub async fn any_queued(&self) -> Result<bool, StoreError> {
+        let first = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::State.eq(State::Queued.code()))
+            .limit(1);
+        Ok(first.into_tuple::<Uuid>().one(&self.read).await?.is_some())
+    }
+
+    pub(super) async fn with_rows(&self, jobs: Vec<job::Model>) -> Result<Vec<JobRows>, StoreError> {
+        // What a job cannot have is not looked for.
+        let with = |has: fn(&job::Model) -> bool| -> Vec<Uuid> {
+            jobs.iter().filter(|job| has(job)).map(|job| job.id).collect()
+        };
         let mut images: HashMap<Uuid, Vec<Image>> = HashMap::new();
-        for row in all {
+        for row in self.images_of(&with(|job| job.state == State::Completed.code())).await? {
             images.entry(row.job_id).or_default().push(row.into());
         }
-        let all = attempt::Entity::find()
-            .filter(attempt::Column::JobId.is_in(ids))
-            .order_by_asc(attempt::Column::Number)
-            .all(&self.read)
-            .await?;
         let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
-        for row in all {
+        for row in self.attempts_of(&with(|job| job.attempts_made > 0)).await? {
             attempts.entry(row.job_id).or_default().push(row.into());
         }
-        let whole = |row: job::Model| JobRows {
-            images: images.remove(&row.id).unwrap_or_default(),
-            attempts: attempts.remove(&row.id).unwrap_or_default(),
-            job: row.into(),
+        let whole = |row: job::Model| {
+            let images = images.remove(&row.id).unwrap_or_default();
+            let (images, deleted) = images.into_iter().partition(|image| image.deleted_us.is_none());
+            JobRows {
+                images,
+                deleted,
+                attempts: attempts.remove(&row.id).unwrap_or_default(),
+                job: row.into(),
+            }
         };
         Ok(jobs.into_iter().map(whole).collect())
+    }
+
+    async fn images_of(&self, jobs: &[Uuid]) -> Result<Vec<image::Model>, StoreError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_jobs = image::Entity::find().filter(image::Column::JobId.is_in(jobs.iter().copied()));
+        Ok(of_jobs.order_by_asc(image::Column::Position).all(&self.read).await?)
+    }
+
+    async fn attempts_of(&self, jobs: &[Uuid]) -> Result<Vec<attempt::Model>, StoreError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let of_jobs = attempt::Entity::find().filter(attempt::Column::JobId.is_in(jobs.iter().copied()));
+        Ok(of_jobs.order_by_asc(attempt::Column::Number).all(&self.read).await?)
     }
 
     /// Jobs waiting before this one in its team's queue at its instance.
@@ -128,85 +184,12 @@ impl Store {
             .filter(job::Column::State.eq(State::Queued.code()))
             .filter(job::Column::Instance.eq(&job.instance))
             .filter(job::Column::Team.eq(&job.team))
-            .filter(before)
-            .limit(COUNTED);
-        Ok(first.into_tuple::<Uuid>().all(&self.read).await?.len() as u64)
-    }
-
-    /// Jobs, newest first. `team`: `None` for the operator; `states` empty: all.
-    pub async fn list_jobs(
-        &self,
-        team: Option<&str>,
-        states: &[State],
-        limit: u64,
-        offset: u64,
-    ) -> Result<Listing<JobRows>, StoreError> {
-        let mut query = job::Entity::find();
-        if let Some(team) = team {
-            query = query.filter(job::Column::Team.eq(team));
-        }
-        if !states.is_empty() {
-            query = query.filter(job::Column::State.is_in(states.iter().map(|s| s.code())));
-        }
-        let page = self.page(query, job::Column::Created, job::Column::Id, limit, offset).await?;
-        let rows = self.with_rows(page.rows).await?;
-        Ok(Listing {
-            rows,
-            total: page.total,
-            total_is_minimum: page.total_is_minimum,
-            has_more: page.has_more,
-        })
-    }
-
-    /// Stored images with their jobs, newest first.
-    pub async fn list_images(
-        &self,
-        team: &str,
-        limit: u64,
-        offset: u64,
-    ) -> Result<Listing<(Image, JobRows)>, StoreError> {
-        let query = image::Entity::find().filter(image::Column::Team.eq(team));
-        let page = self.page(query, image::Column::Created, image::Column::Id, limit, offset).await?;
-        let ids: Vec<Uuid> = page.rows.iter().map(|i| i.job_id).collect();
-        let jobs: HashMap<Uuid, JobRows> =
-            self.jobs_by_id(team, &ids).await?.into_iter().map(|rows| (rows.job.id, rows)).collect();
-        let rows = page
-            .rows
-            .into_iter()
-            .filter_map(|row| Some((Image::from(row.clone()), jobs.get(&row.job_id)?.clone())))
-            .collect();
-        Ok(Listing {
-            rows,
-            total: page.total,
-            total_is_minimum: page.total_is_minimum,
-            has_more: page.has_more,
-        })
-    }
-
-    /// One page of a query, newest first; `created`, then `id`, is the order.
-    async fn page<E: EntityTrait>(
-        &self,
-        query: Select<E>,
-        created: E::Column,
-        id: E::Column,
-        limit: u64,
-        offset: u64,
-    ) -> Result<Listing<E::Model>, StoreError> {
-        let total = self.count(query.clone().select_only().column(id)).await?;
-        let mut rows = query
-            .order_by_desc(created)
-            .order_by_desc(id)
-            .limit(limit + 1)
-            .offset(offset)
-            .all(&self.read)
-            .await?;
-        let has_more = rows.len() as u64 > limit;
-        rows.truncate(limit as usize);
-        Ok(Listing { rows, total: Ord::min(total, COUNTED), total_is_minimum: total > COUNTED, has_more })
+            .filter(before);
+        Ok(Ord::min(self.count(first).await?, COUNTED))
     }
 
     /// Counts to one more than is shown, so that a long history costs no full scan.
-    async fn count<E: EntityTrait>(&self, query: Select<E>) -> Result<u64, StoreError> {
+    pub(super) async fn count<E: EntityTrait>(&self, query: Select<E>) -> Result<u64, StoreError> {
         use sea_orm::{ConnectionTrait, DbErr};
         let inner = query.limit(COUNTED + 1).into_query();
         let outer = Query::select()
@@ -222,6 +205,7 @@ impl Store {
         Ok(n.unsigned_abs())
     }
 
+    /// Also one that was deleted.
     pub async fn image(&self, team: &str, id: Uuid) -> Result<Option<Image>, StoreError> {
         Ok(self.image_by_id(id).await?.filter(|image| image.team == team))
     }
@@ -237,12 +221,10 @@ impl Store {
         Ok(found.map(Upload::from))
     }
 
-    pub async fn add_upload(&self, upload: Upload) -> Result<(), StoreError> {
+    /// `false`: there is one with this id already, and it stays.
+    pub async fn add_upload(&self, upload: Upload) -> Result<bool, StoreError> {
         self.write(move |tx, _| {
-            Box::pin(async move {
-                upload::Entity::insert(upload_row(&upload)).exec_without_returning(tx).await?;
-                Ok(())
-            })
+            Box::pin(async move { insert_new(tx, upload_row(&upload), &[upload::Column::Id]).await })
         })
         .await
     }

@@ -44,7 +44,7 @@ impl Store {
         })
     }
 
-    /// Their objects are gone: the rows follow.
+    /// Objects of uploads are gone, and of images that nobody has heard of: the rows follow.
     pub async fn forget_objects(&self, images: Vec<Uuid>, uploads: Vec<Uuid>) -> Result<(), StoreError> {
         self.write(move |tx, _| {
             Box::pin(async move {
@@ -64,7 +64,7 @@ impl Store {
                 let ids: Vec<Uuid> = job::Entity::find()
                     .select_only()
                     .column(job::Column::Id)
-                    .filter(job::Column::Finished.lt(now - retain.jobs_us))
+                    .filter(job::Column::Finished.lt(now.wall - retain.jobs_us))
                     // What may have cost money stays until somebody has looked at it.
                     .filter(job::Column::Reserved.is_null())
                     .filter(job::Column::State.gte(State::Completed.code()))
@@ -83,12 +83,12 @@ impl Store {
                     .await?;
                 job::Entity::delete_many().filter(job::Column::Id.is_in(ids.clone())).exec(tx).await?;
                 idempotency::Entity::delete_many()
-                    .filter(idempotency::Column::Expires.lt(now))
+                    .filter(idempotency::Column::Expires.lt(now.wall))
                     .exec(tx)
                     .await?;
                 const MONTH: i64 = 31 * 86_400 * 1_000_000;
                 quota_window::Entity::delete_many()
-                    .filter(quota_window::Column::Expires.lt(now - MONTH))
+                    .filter(quota_window::Column::Expires.lt(now.wall - MONTH))
                     .filter(quota_window::Column::Reserved.eq(0))
                     .exec(tx)
                     .await?;

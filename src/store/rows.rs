@@ -155,6 +155,7 @@ impl From<image::Model> for Image {
             seed: m.seed,
             created_us: m.created,
             expires_us: m.expires,
+            deleted_us: m.deleted,
         }
     }
 }
@@ -175,6 +176,7 @@ pub(super) fn image_row(image: &Image) -> image::ActiveModel {
         seed: Set(image.seed),
         created: Set(image.created_us),
         expires: Set(image.expires_us),
+        deleted: Set(image.deleted_us),
     }
 }
 
@@ -221,6 +223,8 @@ impl From<key::Model> for Key {
             created_us: m.created,
             expires_us: m.expires,
             revoked_us: m.revoked,
+            old: m.old_hash.zip(m.old_until),
+            used_us: m.used,
         }
     }
 }

@@ -3,18 +3,23 @@
 //! not written.
 
 use super::{
-    entity::{attempt, idempotency, job, lane_team, ledger, quota_window},
+    dialect::{in_order, insert_all, keep, locks, proposed},
+    entity::{idempotency, job, lane_team, ledger, quota_window},
+    failpoint,
+    gate::{self, QueueCounts},
     lane::Running,
     model::{Attempt, Job, Phase, State},
+    news::tell,
     rows::{attempt_row, job_row},
+    steady::Now,
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QuerySelect,
     sea_query::{Expr, ExprTrait, OnConflict},
 };
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 /// Jobs to commit together, or not at all.
@@ -44,7 +49,7 @@ pub struct IdempotencyKey {
 /// One quota window and what one job takes of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reservation {
-    /// Names team or key, unit and window (`design|spend|day|2026-11-21`); unique. Money has the unit `spend` and settles
+    /// Names team, key or instance, unit and window (`team:design|spend|day|2026-11-21`); unique. Money has the unit `spend` and settles
     /// by what was spent, all else by the images that were made.
     pub window: String,
     /// Per job: 1 for images, micro-units for money.
@@ -110,40 +115,29 @@ pub enum Submitted {
     },
 }
 
-/// What the writer knows of queue lengths: an upper bound per team, counted anew when it reaches a cap. So no
-/// submit counts a long queue, and the cap still holds exactly.
-#[derive(Debug, Clone, Default)]
-pub struct QueueCounts {
-    teams: HashMap<String, u64>,
-    all: u64,
-    known: bool,
-}
-
-async fn count_queued(tx: &DatabaseTransaction, team: Option<&str>) -> Result<u64, DbErr> {
-    let waiting = job::Column::State.is_in([State::Queued.code(), State::Delayed.code()]);
-    let mut query = job::Entity::find().filter(waiting);
-    if let Some(team) = team {
-        query = query.filter(job::Column::Team.eq(team));
-    }
-    query.count(tx).await
-}
-
 pub(super) async fn submit(
     tx: &DatabaseTransaction,
-    now: i64,
+    now: Now,
     batch: &[Submit],
     queue: &mut QueueCounts,
 ) -> Result<Vec<Submitted>, DbErr> {
-    let known = read_keys(tx, now, batch).await?;
-    let windows = read_windows(tx, batch).await?;
     let mut start = Start::read(tx, batch).await?;
-    make_sure_of_counts(tx, batch, queue).await?;
+    let counted = locks(tx) && start.leaves_any_waiting(batch);
+    if counted {
+        *queue = QueueCounts::locked(tx, batch).await?;
+    }
+    if counted || !locks(tx) {
+        queue.make_sure(tx, batch).await?;
+    }
+    let windows = read_windows(tx, batch).await?;
+    // Behind the locks: what another node has committed meanwhile is seen.
+    let (known, expired) = read_keys(tx, now.wall, batch).await?;
     let mut decided = Decision { known, windows, new_windows: HashMap::new(), accepted: Vec::new() };
     let mut outcomes: Vec<Submitted> = Vec::with_capacity(batch.len());
     for (index, one) in batch.iter().enumerate() {
         let outcome = match decide(&decided, one) {
             Some(refused) => refused,
-            None => match start.place(now, one, queue) {
+            None => match start.place(now.wall, one, Some(queue)) {
                 Ok((jobs, started)) => {
                     decided.accept(index, one);
                     Submitted::Accepted { jobs, started }
@@ -153,7 +147,11 @@ pub(super) async fn submit(
         };
         outcomes.push(outcome);
     }
-    write(tx, now, batch, &decided, &outcomes).await?;
+    write(tx, now, batch, &decided, &outcomes, &expired).await?;
+    if counted {
+        queue.write(tx).await?;
+        tell(tx, [], true).await?;
+    }
     Ok(outcomes)
 }
 
@@ -199,6 +197,7 @@ fn decide(decided: &Decision, submit: &Submit) -> Option<Submitted> {
 }
 
 /// Who may start at once.
+#[derive(Clone)]
 struct Start {
     running: Running,
     /// Instances for which somebody waits already.
@@ -216,6 +215,17 @@ impl Start {
         if offered.is_empty() {
             return Ok(start);
         }
+        let offers = batch.iter().filter_map(|s| Some((s, s.offer.as_ref().filter(|o| o.slots > 0)?)));
+        for instance in &offered {
+            let of_lane = |s: &Submit| s.jobs.iter().any(|j| j.instance == **instance);
+            let capped = offers.clone().any(|(s, offer)| offer.caps.instance.is_some() && of_lane(s));
+            if capped && !gate::lane(tx, instance, false).await? {
+                // Another node gives its slots away now.
+                start.waited_for.insert((*instance).to_owned());
+            }
+        }
+        let capped = offers.filter(|(_, offer)| offer.caps.team.is_some() || offer.caps.key.is_some());
+        gate::starts(tx, &capped.filter_map(|(s, _)| Some(s.jobs.first()?.team.as_str())).collect()).await?;
         start.running = Running::read(tx).await?;
         for instance in offered {
             let first = job::Entity::find()
@@ -231,12 +241,19 @@ impl Start {
         Ok(start)
     }
 
-    /// Starts what may start, queues the rest; refused when the rest has no room.
+    /// Whether any job of a batch may have to wait.
+    fn leaves_any_waiting(&self, batch: &[Submit]) -> bool {
+        let mut start = self.clone();
+        let mut placed = batch.iter().map(|submit| start.place(0, submit, None));
+        placed.any(|placed| placed.is_ok_and(|(jobs, started)| started.len() < jobs.len()))
+    }
+
+    /// Starts what may start, queues the rest; refused when the rest has no room in `queue`.
     fn place(
         &mut self,
         now: i64,
         submit: &Submit,
-        queue: &mut QueueCounts,
+        queue: Option<&mut QueueCounts>,
     ) -> Result<(Vec<Job>, Vec<Claimed>), Submitted> {
         let mut running = self.running.clone();
         let (mut jobs, mut started) = (Vec::with_capacity(submit.jobs.len()), Vec::new());
@@ -261,7 +278,7 @@ impl Start {
         let waiting = (jobs.len() - started.len()) as u64;
         if waiting > 0 {
             let team = submit.jobs.first().map(|j| j.team.clone()).unwrap_or_default();
-            queue.add(&team, waiting, &submit.queue)?;
+            queue.map_or(Ok(()), |queue| queue.add(&team, waiting, &submit.queue))?;
             self.waited_for
                 .extend(jobs.iter().filter(|j| j.state == State::Queued).map(|j| j.instance.clone()));
         }
@@ -270,87 +287,76 @@ impl Start {
     }
 }
 
-impl QueueCounts {
-    fn add(&mut self, team: &str, waiting: u64, caps: &QueueCaps) -> Result<(), Submitted> {
-        let of_team = self.teams.entry(team.to_owned()).or_default();
-        if let Some(cap) = caps.team.filter(|cap| *of_team + waiting > *cap) {
-            return Err(Submitted::QueueFull { of_team: true, cap });
-        }
-        if self.all + waiting > caps.overall {
-            return Err(Submitted::QueueFull { of_team: false, cap: caps.overall });
-        }
-        *of_team += waiting;
-        self.all += waiting;
-        Ok(())
-    }
-}
+/// A caller's scope and key.
+type KeyName = (String, String);
 
-/// Counts anew where this batch could come to a cap by the bound that is known.
-async fn make_sure_of_counts(
-    tx: &DatabaseTransaction,
-    batch: &[Submit],
-    queue: &mut QueueCounts,
-) -> Result<(), DbErr> {
-    let coming: u64 = batch.iter().map(|s| s.jobs.len() as u64).sum();
-    if !queue.known || batch.iter().any(|s| queue.all + coming > s.queue.overall) {
-        queue.all = count_queued(tx, None).await?;
-        queue.known = true;
-    }
-    let mut teams: HashMap<&str, u64> = HashMap::new();
-    for (team, cap) in batch.iter().filter_map(|s| Some((s.jobs.first()?.team.as_str(), s.queue.team?))) {
-        teams.entry(team).and_modify(|c| *c = Ord::min(cap, *c)).or_insert(cap);
-    }
-    for (team, cap) in teams {
-        if queue.teams.get(team).is_none_or(|known| known + coming > cap) {
-            let counted = count_queued(tx, Some(team)).await?;
-            queue.teams.insert(team.to_owned(), counted);
-        }
-    }
-    Ok(())
-}
-
+/// Keys of the batch that were seen before, with hash and jobs; and those whose time is over.
 async fn read_keys(
     tx: &DatabaseTransaction,
     now: i64,
     batch: &[Submit],
-) -> Result<HashMap<(String, String), (String, Vec<Uuid>)>, DbErr> {
-    let mut any = Condition::any();
-    for key in batch.iter().filter_map(|s| s.idempotency.as_ref()) {
-        let one = idempotency::Column::Scope.eq(&key.scope).and(idempotency::Column::Key.eq(&key.key));
-        any = any.add(one);
-    }
+) -> Result<(HashMap<KeyName, (String, Vec<Uuid>)>, HashSet<KeyName>), DbErr> {
+    let (mut known, mut expired) = (HashMap::new(), HashSet::new());
+    let any = batch.iter().filter_map(|s| s.idempotency.as_ref()).fold(Condition::any(), |any, key| {
+        any.add(idempotency::Column::Scope.eq(&key.scope).and(idempotency::Column::Key.eq(&key.key)))
+    });
     if any.is_empty() {
-        return Ok(HashMap::new());
+        return Ok((known, expired));
     }
-    let rows =
-        idempotency::Entity::find().filter(any).filter(idempotency::Column::Expires.gt(now)).all(tx).await?;
-    let entry = |row: idempotency::Model| {
-        let ids: Vec<Uuid> = serde_json::from_value(row.job_ids).unwrap_or_default();
-        ((row.scope, row.key), (row.hash, ids))
-    };
-    Ok(rows.into_iter().map(entry).collect())
+    for row in idempotency::Entity::find().filter(any).all(tx).await? {
+        if row.expires > now {
+            let ids: Vec<Uuid> = serde_json::from_value(row.job_ids).unwrap_or_default();
+            known.insert((row.scope, row.key), (row.hash, ids));
+        } else {
+            expired.insert((row.scope, row.key));
+        }
+    }
+    Ok((known, expired))
 }
 
+/// Used and reserved of the windows that a batch touches. On a server they are locked, and made where they are
+/// missing: what is not there cannot be locked, and two nodes would each find it empty.
 async fn read_windows(
     tx: &DatabaseTransaction,
     batch: &[Submit],
 ) -> Result<HashMap<String, (i64, i64)>, DbErr> {
-    let ids: BTreeSet<&str> =
-        batch.iter().flat_map(|s| s.reservations.iter().map(|r| r.window.as_str())).collect();
-    if ids.is_empty() {
+    let lines = batch.iter().flat_map(|s| &s.reservations);
+    let ends: BTreeMap<&str, i64> = lines.map(|line| (line.window.as_str(), line.ends_us)).collect();
+    if ends.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = quota_window::Entity::find().filter(quota_window::Column::Id.is_in(ids)).all(tx).await?;
+    let mut rows = lock_windows(tx, ends.keys().copied()).await?;
+    if locks(tx) && rows.len() < ends.len() {
+        let missing = ends.iter().filter(|(id, _)| rows.iter().all(|row| row.id != **id));
+        let missing: Vec<_> = missing.map(|(id, ends)| window_row((*id).to_owned(), 0, 0, *ends)).collect();
+        quota_window::Entity::insert_many(missing)
+            .on_conflict(keep(&[quota_window::Column::Id]))
+            .exec_without_returning(tx)
+            .await?;
+        rows = lock_windows(tx, ends.keys().copied()).await?;
+    }
     Ok(rows.into_iter().map(|row| (row.id, (row.used, row.reserved))).collect())
+}
+
+async fn lock_windows(
+    tx: &DatabaseTransaction,
+    ids: impl IntoIterator<Item = &str>,
+) -> Result<Vec<quota_window::Model>, DbErr> {
+    let rows = quota_window::Entity::find().filter(quota_window::Column::Id.is_in(ids));
+    if !locks(tx) {
+        return rows.all(tx).await;
+    }
+    in_order(rows.lock_exclusive(), tx.get_database_backend(), quota_window::Column::Id).all(tx).await
 }
 
 /// One INSERT per table for all that was accepted.
 async fn write(
     tx: &DatabaseTransaction,
-    now: i64,
+    now: Now,
     batch: &[Submit],
     decided: &Decision,
     outcomes: &[Submitted],
+    expired: &HashSet<KeyName>,
 ) -> Result<(), DbErr> {
     let (mut jobs, mut attempts, mut lines, mut keys, mut lanes) =
         (vec![], vec![], vec![], vec![], BTreeSet::new());
@@ -360,18 +366,22 @@ async fn write(
             let mut row = job_row(job);
             if let (State::Running, Some(offer)) = (job.state, &submit.offer) {
                 row.lease_owner = Set(Some(offer.owner.clone()));
-                row.lease_until = Set(now + offer.lease_us);
+                row.lease_until = Set(now.steady + offer.lease_us);
             } else {
                 lanes.insert((job.instance.clone(), job.team.clone()));
             }
             jobs.push(row);
             for line in &submit.reservations {
-                lines.push(ledger_row(job.id, &line.window, "reserve", line.amount, now));
+                lines.push(ledger_row(job.id, &line.window, "reserve", line.amount, now.wall));
             }
         }
         attempts.extend(started.iter().map(|c| attempt_row(&c.attempt)));
         if let Some(key) = &submit.idempotency {
             let ids: Vec<Uuid> = accepted.iter().map(|j| j.id).collect();
+            if expired.contains(&(key.scope.clone(), key.key.clone())) {
+                let old = idempotency::Entity::delete_by_id((key.scope.clone(), key.key.clone()));
+                old.filter(idempotency::Column::Expires.lte(now.wall)).exec(tx).await?;
+            }
             keys.push(idempotency::ActiveModel {
                 scope: Set(key.scope.clone()),
                 key: Set(key.key.clone()),
@@ -384,24 +394,21 @@ async fn write(
     if jobs.is_empty() {
         return Ok(());
     }
-    job::Entity::insert_many(jobs).exec_without_returning(tx).await?;
-    if !attempts.is_empty() {
-        attempt::Entity::insert_many(attempts).exec_without_returning(tx).await?;
-    }
-    if !keys.is_empty() {
-        // An expired key may stand there still.
-        let columns = [idempotency::Column::Scope, idempotency::Column::Key];
-        let again = [idempotency::Column::Hash, idempotency::Column::JobIds, idempotency::Column::Expires];
-        let on_conflict = OnConflict::columns(columns).update_columns(again).to_owned();
-        idempotency::Entity::insert_many(keys).on_conflict(on_conflict).exec_without_returning(tx).await?;
-    }
+    insert_all(tx, jobs).await?;
+    insert_all(tx, attempts).await?;
+    // In one order on all nodes. One that is there already came from another node, and the batch runs again.
+    keys.sort_by(|a, b| {
+        (a.scope.try_as_ref(), a.key.try_as_ref()).cmp(&(b.scope.try_as_ref(), b.key.try_as_ref()))
+    });
+    insert_all(tx, keys).await?;
     if !lanes.is_empty() {
         stand_in_lanes(tx, lanes).await?;
     }
     if !lines.is_empty() {
         let reserved = decided.new_windows.iter().map(|(id, (amount, ends))| (id.clone(), 0, *amount, *ends));
         add_to_windows(tx, reserved.collect()).await?;
-        ledger::Entity::insert_many(lines).exec_without_returning(tx).await?;
+        failpoint("accept.reserved")?;
+        insert_all(tx, lines).await?;
     }
     Ok(())
 }
@@ -432,8 +439,7 @@ pub(super) async fn stand_in_lanes(
         team: Set(team),
         tag: Set(0),
     });
-    let keep =
-        OnConflict::columns([lane_team::Column::Instance, lane_team::Column::Team]).do_nothing().to_owned();
+    let keep = keep(&[lane_team::Column::Instance, lane_team::Column::Team]);
     lane_team::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(tx).await?;
     Ok(())
 }
@@ -444,14 +450,9 @@ pub(super) async fn add_to_windows(
     mut changes: Vec<(String, i64, i64, i64)>,
 ) -> Result<(), DbErr> {
     changes.sort_unstable();
-    let rows = changes.into_iter().map(|(id, used, reserved, ends)| quota_window::ActiveModel {
-        id: Set(id),
-        used: Set(used),
-        reserved: Set(reserved),
-        expires: Set(ends),
-    });
+    let rows = changes.into_iter().map(|(id, used, reserved, ends)| window_row(id, used, reserved, ends));
     let sum = |column: quota_window::Column, name: &'static str| {
-        Expr::col((quota_window::Entity, column)).add(Expr::col(("excluded", name)))
+        Expr::col((quota_window::Entity, column)).add(proposed(tx.get_database_backend(), name))
     };
     let on_conflict = OnConflict::column(quota_window::Column::Id)
         .value(quota_window::Column::Used, sum(quota_window::Column::Used, "used"))
@@ -459,4 +460,8 @@ pub(super) async fn add_to_windows(
         .to_owned();
     quota_window::Entity::insert_many(rows).on_conflict(on_conflict).exec_without_returning(tx).await?;
     Ok(())
+}
+
+fn window_row(id: String, used: i64, reserved: i64, ends: i64) -> quota_window::ActiveModel {
+    quota_window::ActiveModel { id: Set(id), used: Set(used), reserved: Set(reserved), expires: Set(ends) }
 }

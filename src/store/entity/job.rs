@@ -40,6 +40,23 @@ pub struct Model {
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    #[sea_orm(has_many = "super::image::Entity")]
+    Images,
+    #[sea_orm(has_many = "super::attempt::Entity")]
+    Attempts,
+}
+
+impl Related<super::image::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Images.def()
+    }
+}
+
+impl Related<super::attempt::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Attempts.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

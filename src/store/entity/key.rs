@@ -13,6 +13,9 @@ pub struct Model {
     pub expires: Option<i64>,
     pub revoked: Option<i64>,
     pub changed: i64,
+    pub old_hash: Option<String>,
+    pub old_until: Option<i64>,
+    pub used: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
