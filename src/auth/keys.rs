@@ -1,12 +1,14 @@
 //! Bearer keys: how they are made, hashed and recognised. The set is in memory; who owns the rows tells it of changes.
 
-use super::{FileKey, Mode, Principal, Purpose, Scope, Secrets, Settings, hex, unhex};
+use super::{FileKey, Mode, Principal, Purpose, Scope, Secrets, Settings, Tokens};
 use crate::{store, telemetry::SharedClock};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, header::AUTHORIZATION};
+use parking_lot::Mutex;
 use ring::{digest, hmac, rand::SecureRandom};
 use std::{collections::HashMap, sync::Arc};
+use tokio::sync::watch;
 
 /// Longer bearers are not looked at.
 const LONGEST: usize = 8 << 10;
@@ -21,9 +23,9 @@ pub enum AuthError {
     /// The request says two things, or says it where it must not. The sentence never holds the credential.
     #[error("{0}")]
     Malformed(&'static str),
-    #[error("the bearer key is not known, has expired or was revoked")]
+    #[error("the bearer key or token is not known, has expired or was revoked")]
     Invalid,
-    /// The keys of the database are not known at the moment.
+    /// The keys of the database, or those of the issuer, are not known at the moment.
     #[error("keys cannot be checked at the moment")]
     Unavailable,
 }
@@ -56,12 +58,12 @@ pub fn new_key() -> Result<String, KeyError> {
 pub fn new_key_id() -> Result<String, KeyError> {
     let mut bytes = [0u8; 4];
     ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| KeyError::NoRandomness)?;
-    Ok(format!("key_{}", hex(&bytes)))
+    Ok(format!("key_{}", hex::encode(bytes)))
 }
 
 /// What the database keeps of a bearer: its hash under the current secret, hexadecimal.
 pub fn hash(secrets: &Secrets, bearer: &str) -> String {
-    hex(hmac::sign(&secrets.signing(Purpose::KeyHash), bearer.as_bytes()).as_ref())
+    hex::encode(hmac::sign(&secrets.signing(Purpose::KeyHash), bearer.as_bytes()))
 }
 
 struct Entry {
@@ -93,6 +95,10 @@ pub struct Keys {
     hashers: Vec<hmac::Key>,
     file: ArcSwap<Table>,
     database: ArcSwap<Database>,
+    tokens: ArcSwapOption<Tokens>,
+    /// Keys of the database that were used, and when.
+    used: Mutex<HashMap<Arc<str>, i64>>,
+    changed: watch::Sender<()>,
     nobody: Arc<Principal>,
     clock: SharedClock,
 }
@@ -108,6 +114,9 @@ impl Keys {
             hashers: secrets.verifying(Purpose::KeyHash),
             file: ArcSwap::default(),
             database: ArcSwap::default(),
+            tokens: ArcSwapOption::empty(),
+            used: Mutex::default(),
+            changed: watch::Sender::new(()),
             nobody: Arc::new(Principal::new(DEFAULT_TEAM, "local", &Scope::ALL)),
             clock,
         };
@@ -131,6 +140,7 @@ impl Keys {
             table.insert(Principal::new(team, &key.id, scopes), tag, expires);
         }
         self.file.store(Arc::new(table));
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -138,14 +148,27 @@ impl Keys {
     pub fn replace(&self, rows: Vec<store::Key>) {
         let mut table = Table::default();
         for row in rows.into_iter().filter(|row| row.revoked_us.is_none()) {
-            let Some(tag) = unhex(&row.hash) else {
+            let Ok(tag) = hex::decode(&row.hash) else {
                 tracing::warn!(key.id = row.id, "the hash of this key is damaged; it is off");
                 continue;
             };
             let scopes: Vec<Scope> = row.scopes.split_whitespace().filter_map(|s| s.parse().ok()).collect();
-            table.insert(Principal::new(&row.team, &row.id, &scopes), tag, row.expires_us);
+            let principal = Principal::new(&row.team, &row.id, &scopes);
+            if let Some((hash, until_us)) = row.old
+                && let Ok(old) = hex::decode(hash)
+            {
+                let end = row.expires_us.map_or(until_us, |end| end.min(until_us));
+                table.insert(principal.clone(), old, Some(end));
+            }
+            table.insert(principal, tag, row.expires_us);
         }
         self.database.store(Arc::new(Database { table, known: true }));
+        self.changed.send_replace(());
+    }
+
+    /// Keys of the database that were used since this was last asked, and when.
+    pub fn take_used(&self) -> Vec<(String, i64)> {
+        self.used.lock().drain().map(|(id, at_us)| (id.to_string(), at_us)).collect()
     }
 
     /// The database cannot be asked: known keys stay good, unknown ones are [`AuthError::Unavailable`] until the next
@@ -166,11 +189,25 @@ impl Keys {
         });
     }
 
+    /// Trusts these issuers from now on; `make` is given those before. Without effect where the mode takes no tokens.
+    pub fn trust(&self, make: impl FnOnce(Option<&Tokens>) -> Tokens) {
+        if matches!(self.mode, Mode::Jwt | Mode::Any) {
+            let tokens = make(self.tokens.load().as_deref());
+            self.tokens.store(Some(Arc::new(tokens)));
+            self.changed.send_replace(());
+        }
+    }
+
+    /// The issuers whose tokens are taken; none: only keys are.
+    pub fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.tokens.load_full().filter(|tokens| !tokens.is_empty())
+    }
+
     /// Who sends this request. `query` is the part of its target after `?`.
     ///
     /// # Errors
-    /// [`AuthError`]; none of them says more about a key than that it is no good.
-    pub fn authenticate(
+    /// [`AuthError`]; none of them says more about a key or token than that it is no good.
+    pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         query: Option<&str>,
@@ -187,11 +224,21 @@ impl Keys {
             return Err(AuthError::Malformed("Send one Authorization header, not several."));
         }
         let bearer = bearer(value.as_bytes()).ok_or(AuthError::Invalid)?;
-        match self.mode {
-            Mode::Keys | Mode::Any => self.key(bearer),
-            // Tokens of issuers are verified here: a bearer of three parts, before (`jwt`) or beside (`any`) keys.
-            Mode::Jwt | Mode::None => Err(AuthError::Invalid),
+        match self.tokens() {
+            Some(tokens) if self.mode == Mode::Jwt || is_token(bearer) => tokens.verify(bearer).await,
+            _ if self.mode == Mode::Jwt => Err(AuthError::Invalid),
+            _ => self.key(bearer),
         }
+    }
+
+    /// Whether whoever sent this is still let in. In doubt, such as while the database is away: yes.
+    pub async fn still(&self, headers: &HeaderMap) -> bool {
+        !matches!(self.authenticate(headers, None).await, Err(AuthError::Invalid | AuthError::Missing))
+    }
+
+    /// Hears of every change by which somebody may no longer be let in. Ends of time are no changes.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Who owns this bearer.
@@ -202,9 +249,13 @@ impl Keys {
         let (file, database) = (self.file.load(), self.database.load());
         let digest = digest::digest(&digest::SHA256, bearer);
         let in_file = self.find(&file, &self.hashers[..1], digest.as_ref());
-        let found = in_file.or_else(|| self.find(&database.table, &self.hashers, bearer));
-        match found {
-            Some(entry) if entry.expires_us.is_none_or(|end| self.clock.now_us() < end) => {
+        let in_database = || self.find(&database.table, &self.hashers, bearer);
+        let now_us = self.clock.now_us();
+        match in_file.or_else(in_database) {
+            Some(entry) if entry.expires_us.is_none_or(|end| now_us < end) => {
+                if in_file.is_none() {
+                    self.used.lock().insert(entry.principal.key.clone(), now_us);
+                }
                 Ok(entry.principal.clone())
             }
             Some(_) => Err(AuthError::Invalid),
@@ -229,7 +280,8 @@ fn file_digest(key: &FileKey) -> Result<Option<Vec<u8>>, KeyError> {
         return Ok(Some(digest.as_ref().to_vec()));
     }
     let Some(text) = key.key_sha256.as_deref().filter(|t| !t.is_empty()) else { return Ok(None) };
-    let bytes = unhex(text).filter(|b| b.len() == 32).ok_or_else(|| KeyError::Digest(key.id.clone()))?;
+    let bytes = hex::decode(text).ok().filter(|b| b.len() == 32);
+    let bytes = bytes.ok_or_else(|| KeyError::Digest(key.id.clone()))?;
     Ok(Some(bytes))
 }
 
@@ -255,6 +307,11 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
         && token.len() <= LONGEST
         && token.iter().all(|b| b.is_ascii_graphic());
     good.then_some(token)
+}
+
+/// Three parts, the first of them base64url of what begins with `{`.
+fn is_token(bearer: &[u8]) -> bool {
+    bearer.starts_with(b"e") && bearer.iter().filter(|byte| **byte == b'.').count() == 2
 }
 
 fn names_a_token(query: &str) -> bool {

@@ -15,9 +15,7 @@ fn row(id: &str, hash: String) -> store::Key {
         hash,
         hint: "igw_abc".into(),
         scopes: "images:read images:write".into(),
-        created_us: 0,
-        expires_us: None,
-        revoked_us: None,
+        ..store::Key::default()
     }
 }
 
@@ -26,6 +24,11 @@ fn keys(file: Vec<FileKey>) -> Keys {
     let keys = Keys::new(&settings, &secrets(), ManualClock::at(0)).unwrap();
     keys.replace(Vec::new());
     keys
+}
+
+fn authenticate(keys: &Keys, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Principal>, AuthError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(keys.authenticate(headers, query))
 }
 
 fn header(value: &str) -> HeaderMap {
@@ -45,17 +48,17 @@ fn a_new_key_is_random_and_only_its_hash_is_kept() {
     assert_ne!(one, two);
     let keys = keys(Vec::new());
     keys.replace(vec![row("key_1", hash(&secrets(), &one))]);
-    let who = keys.authenticate(&header(&format!("Bearer {one}")), None).unwrap();
+    let who = authenticate(&keys, &header(&format!("Bearer {one}")), None).unwrap();
     assert_eq!((&*who.team, &*who.key), ("design", "key_1"));
     assert!(who.may(Scope::ImagesWrite) && !who.may(Scope::UsageRead));
-    assert_eq!(keys.authenticate(&header(&format!("Bearer {two}")), None), Err(AuthError::Invalid));
+    assert_eq!(authenticate(&keys, &header(&format!("Bearer {two}")), None), Err(AuthError::Invalid));
 }
 
 #[test]
 fn the_scheme_counts_in_any_case_and_nothing_else_does() {
     let keys = keys(vec![file_key("ci", "s3cret")]);
     for good in ["Bearer s3cret", "bearer s3cret", "BEARER s3cret", "Bearer   s3cret"] {
-        assert!(keys.authenticate(&header(good), None).is_ok(), "{good}");
+        assert!(authenticate(&keys, &header(good), None).is_ok(), "{good}");
     }
     for bad in [
         "Basic s3cret",
@@ -68,9 +71,9 @@ fn the_scheme_counts_in_any_case_and_nothing_else_does() {
         "",
         "Bearer clé",
     ] {
-        assert_eq!(keys.authenticate(&header(bad), None), Err(AuthError::Invalid), "{bad}");
+        assert_eq!(authenticate(&keys, &header(bad), None), Err(AuthError::Invalid), "{bad}");
     }
-    assert_eq!(keys.authenticate(&HeaderMap::new(), None), Err(AuthError::Missing));
+    assert_eq!(authenticate(&keys, &HeaderMap::new(), None), Err(AuthError::Missing));
 }
 
 #[test]
@@ -78,18 +81,18 @@ fn two_credentials_or_one_in_the_url_are_malformed() {
     let keys = keys(vec![file_key("ci", "s3cret")]);
     let mut two = header("Bearer s3cret");
     two.append(AUTHORIZATION, HeaderValue::from_static("Bearer s3cret"));
-    assert!(matches!(keys.authenticate(&two, None), Err(AuthError::Malformed(_))));
+    assert!(matches!(authenticate(&keys, &two, None), Err(AuthError::Malformed(_))));
     for query in ["access_token=s3cret", "a=1&access_token=s3cret", "ACCESS_TOKEN", "access%5Ftoken=1"] {
-        let error = keys.authenticate(&header("Bearer s3cret"), Some(query)).unwrap_err();
+        let error = authenticate(&keys, &header("Bearer s3cret"), Some(query)).unwrap_err();
         assert!(matches!(error, AuthError::Malformed(_)), "{query}");
         assert!(!error.to_string().contains("s3cret"));
     }
-    assert!(keys.authenticate(&header("Bearer s3cret"), Some("token=1")).is_ok());
+    assert!(authenticate(&keys, &header("Bearer s3cret"), Some("token=1")).is_ok());
 }
 
 #[test]
 fn a_key_of_the_file_has_its_defaults_and_may_be_given_by_its_digest() {
-    let digest = hex(digest::digest(&digest::SHA256, b"by-digest").as_ref());
+    let digest = hex::encode(digest::digest(&digest::SHA256, b"by-digest"));
     let by_digest =
         FileKey { id: "d".into(), team: Some("ops".into()), key_sha256: Some(digest), ..FileKey::default() };
     let keys = keys(vec![file_key("ci", "s3cret"), by_digest, file_key("off", "")]);
@@ -136,6 +139,35 @@ fn a_key_hashed_under_a_previous_secret_still_opens() {
 }
 
 #[test]
+fn a_rotated_key_opens_with_both_bearers_until_the_grace_is_over() {
+    let clock = ManualClock::at(0);
+    let keys = Keys::new(&Settings::default(), &secrets(), clock.clone()).unwrap();
+    let rotated = |expires_us| store::Key {
+        old: Some((hash(&secrets(), "old"), 10_000_000)),
+        expires_us,
+        ..row("key_1", hash(&secrets(), "new"))
+    };
+    keys.replace(vec![rotated(None)]);
+    assert_eq!(keys.key(b"old").unwrap(), keys.key(b"new").unwrap(), "one principal with two bearers");
+    assert_eq!(keys.take_used(), [("key_1".to_owned(), 0)]);
+    assert_eq!(keys.take_used(), []);
+    keys.replace(vec![rotated(Some(5_000_000))]);
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(keys.key(b"old"), Err(AuthError::Invalid), "its own end comes first");
+    keys.replace(vec![rotated(None)]);
+    assert!(keys.key(b"old").is_ok());
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(keys.key(b"old"), Err(AuthError::Invalid));
+    assert!(keys.key(b"new").is_ok());
+    keys.replace(vec![store::Key {
+        revoked_us: Some(1),
+        old: Some((hash(&secrets(), "old"), i64::MAX)),
+        ..rotated(None)
+    }]);
+    assert_eq!(keys.key(b"old"), Err(AuthError::Invalid), "revoked with the key");
+}
+
+#[test]
 fn an_unknown_key_is_not_refused_for_good_while_the_database_is_away() {
     let keys = Keys::new(&Settings::default(), &secrets(), ManualClock::at(0)).unwrap();
     assert_eq!(keys.key(b"any"), Err(AuthError::Unavailable), "not yet loaded");
@@ -150,7 +182,7 @@ fn an_unknown_key_is_not_refused_for_good_while_the_database_is_away() {
 fn without_authentication_everybody_is_the_local_user() {
     let settings = Settings { mode: Mode::None, ..Settings::default() };
     let keys = Keys::new(&settings, &secrets(), ManualClock::at(0)).unwrap();
-    let who = keys.authenticate(&HeaderMap::new(), None).unwrap();
+    let who = authenticate(&keys, &HeaderMap::new(), None).unwrap();
     assert_eq!(&*who.team, "default");
     assert!(who.may(Scope::Admin));
 }

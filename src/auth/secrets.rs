@@ -140,7 +140,7 @@ fn create(path: &Path) -> Result<(), CreateError> {
     let beside = path.with_file_name(format!(".secret-{}", uuid::Uuid::new_v4()));
     let written = (|| {
         let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(super::hex(&bytes).as_bytes())?;
+        file.write_all(hex::encode(bytes).as_bytes())?;
         file.sync_all()?;
         match std::fs::hard_link(&beside, path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),

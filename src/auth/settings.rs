@@ -1,10 +1,10 @@
-use plugin_api::value::{Limits, Money, Secret, Span};
+use plugin_api::value::{Limits, Money, OneOrMany, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// `auth:` who may call.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub mode: Mode,
@@ -26,7 +26,7 @@ pub enum Mode {
     None,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileKey {
     pub id: String,
@@ -82,31 +82,61 @@ impl std::str::FromStr for Scope {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Issuer {
+    /// A URL, letter by letter as it stands in `iss`.
     pub issuer: String,
-    pub audience: String,
+    /// What `aud` must hold, best the URL of the endpoint; one of several.
+    pub audience: OneOrMany<String>,
+    /// https, or http on loopback. Or `jwks_file`.
     pub jwks_url: Option<String>,
+    /// Relative to the folder of the configuration file.
     pub jwks_file: Option<String>,
+    /// What its tokens are signed with. A key without `alg` is used with the first that fits it.
     pub algorithms: Vec<String>,
-    pub claims: BTreeMap<String, Claim>,
+    pub claims: Claims,
+    /// Words of the issuer for scopes of the gateway. The gateway's own words count too.
     pub scope_map: BTreeMap<String, Scope>,
-    /// At most 60 s.
+    /// Media types (`typ`) of its access tokens. Default: `at+jwt` and `JWT`; a token without one is a `JWT`.
+    pub types: Vec<String>,
+    /// Between clocks; default 30 s, at most 60 s.
     pub leeway: Option<Span>,
+    /// A key that was taken away is refused after this. Default 10 min.
     pub jwks_refresh: Option<Span>,
+    /// How long keys count while they cannot be fetched. Default 24 h.
     pub jwks_max_stale: Option<Span>,
 }
 
+impl Issuer {
+    /// Those of `algorithms` that have a public key.
+    pub(super) fn algorithms(&self) -> Vec<jsonwebtoken::Algorithm> {
+        let known = self.algorithms.iter().filter(|name| !name.starts_with("HS"));
+        known.filter_map(|name| name.parse().ok()).collect()
+    }
+}
+
+/// Which claims of a token say who bears it: names, paths such as `realm_access.roles`, or fixed values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Claims {
+    /// Default: `team`. It must be an entry of `teams`.
+    pub team: Option<Claim>,
+    /// Default: `sub`.
+    pub subject: Option<Claim>,
+    /// Default: `scope`, else `scp`.
+    pub scopes: Option<Claim>,
+}
+
 /// The name of a claim, or a fixed value.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Claim {
     Name(String),
     Fixed { value: String },
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Oauth {
     pub enabled: bool,
@@ -121,7 +151,7 @@ impl Default for Oauth {
 }
 
 /// `teams:` one entry each; `default` always exists.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Team {
     /// Share of scarce providers.
@@ -152,7 +182,7 @@ impl Default for Team {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// `forever` (default) or a duration.
