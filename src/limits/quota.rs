@@ -21,45 +21,101 @@ pub struct Unpriced {
     pub currency: String,
 }
 
-/// The lines one job reserves. `highest`: its highest price; `convert` brings an amount to another's currency.
+/// The lines one job reserves. `images`: how many it makes at most; `highest`: its highest price; `convert` brings an amount to another's currency.
 ///
 /// # Errors
 /// [`Unpriced`].
 pub fn lines(
     settings: &Settings,
     payer: Payer<'_>,
+    images: u32,
     highest: Option<Money>,
     convert: impl Fn(Money) -> Option<Money>,
     now_us: i64,
 ) -> Result<Vec<Reservation>, Unpriced> {
-    let owners = [
+    let mut lines = Vec::new();
+    for (owner, limits) in owners(settings, payer) {
+        lines.extend(lines_of(&owner, &limits, images, highest, &convert, now_us)?);
+    }
+    Ok(lines)
+}
+
+/// Whether a spend limit applies to this payer.
+pub fn has_budget(settings: &Settings, payer: Payer<'_>) -> bool {
+    owners(settings, payer).iter().any(|(_, limits)| !limits.spend.as_slice().is_empty())
+}
+
+/// What the windows of an instance begin with.
+pub fn provider(instance: &str) -> String {
+    format!("provider:{instance}")
+}
+
+fn owners(settings: &Settings, payer: Payer<'_>) -> [(String, Limits); 3] {
+    [
         (format!("team:{}", payer.team), either(payer.of_team, &settings.per_team)),
         (format!("key:{}:{}", payer.team, payer.key), either(payer.of_key, &settings.per_key)),
         ("all".to_owned(), settings.overall.clone()),
-    ];
+    ]
+}
+
+/// The lines one job reserves of one owner's limits; the arguments are those of [`lines`].
+///
+/// # Errors
+/// [`Unpriced`].
+pub fn lines_of(
+    owner: &str,
+    limits: &Limits,
+    images: u32,
+    highest: Option<Money>,
+    convert: impl Fn(Money) -> Option<Money>,
+    now_us: i64,
+) -> Result<Vec<Reservation>, Unpriced> {
     let mut lines = Vec::new();
-    for (owner, limits) in owners {
-        for window in limits.images.as_slice() {
-            let (start, ends_us) = bounds(window.unit, now_us);
-            let window_id = format!("{owner}|images|{}|{start}", window.unit);
-            lines.push(Reservation { window: window_id, amount: 1, cap: window.count, ends_us });
-        }
-        for window in limits.spend.as_slice() {
-            let currency = window.money.currency().to_owned();
+    for Window { id, cap, ends_us, .. } in windows(owner, limits, now_us) {
+        let (amount, cap) = match cap {
+            Cap::Images(cap) => (images.into(), cap),
             // Both sides in the currency that prices have.
-            let cap = convert(window.money);
-            let (Some(amount), Some(cap)) = (highest, cap) else { return Err(Unpriced { currency }) };
-            let (start, ends_us) = bounds(window.unit, now_us);
-            let window_id = format!("{owner}|spend|{}|{start}", window.unit);
-            lines.push(Reservation {
-                window: window_id,
-                amount: amount.amount_micros,
-                cap: cap.amount_micros,
-                ends_us,
-            });
-        }
+            Cap::Spend(money) => match (highest, convert(money)) {
+                (Some(amount), Some(cap)) => (amount.amount_micros, cap.amount_micros),
+                _ => return Err(Unpriced { currency: money.currency().to_owned() }),
+            },
+        };
+        lines.push(Reservation { window: id, amount, cap, ends_us });
     }
     Ok(lines)
+}
+
+/// A quota, and the window that it is counted in now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// As in [`Reservation`].
+    pub id: String,
+    pub unit: WindowUnit,
+    pub cap: Cap,
+    /// When the window is over.
+    pub ends_us: i64,
+}
+
+/// Most that a window takes, as it was set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cap {
+    Images(i64),
+    Spend(Money),
+}
+
+/// Every quota of a payer: the team's, the key's, the gateway's.
+pub fn all_windows(settings: &Settings, payer: Payer<'_>, now_us: i64) -> [Vec<Window>; 3] {
+    owners(settings, payer).map(|(owner, limits)| windows(&owner, &limits, now_us))
+}
+
+fn windows(owner: &str, limits: &Limits, now_us: i64) -> Vec<Window> {
+    let window = |what: &str, unit, cap| {
+        let (start, ends_us) = bounds(unit, now_us);
+        Window { id: format!("{owner}|{what}|{unit}|{start}"), unit, cap, ends_us }
+    };
+    let images = limits.images.as_slice().iter().map(|w| window("images", w.unit, Cap::Images(w.count)));
+    let spend = limits.spend.as_slice().iter().map(|w| window("spend", w.unit, Cap::Spend(w.money)));
+    images.chain(spend).collect()
 }
 
 /// A team's or key's own quotas, each kind replacing the default of its kind.
@@ -110,7 +166,7 @@ mod tests {
             serde_json::from_str(r#"{"images":["300/day","5000/month"],"spend":"20 USD/week"}"#).unwrap();
         let key: Limits = serde_json::from_str(r#"{"images":"10/hour"}"#).unwrap();
         let price = Some(Money::micros(40_000, "USD"));
-        let lines = lines(&Settings::default(), payer(&team, &key), price, Some, NOW).unwrap();
+        let lines = lines(&Settings::default(), payer(&team, &key), 1, price, Some, NOW).unwrap();
         let ids: Vec<&str> = lines.iter().map(|l| l.window.as_str()).collect();
         assert_eq!(
             ids,
@@ -123,13 +179,31 @@ mod tests {
         );
         assert_eq!((lines[2].amount, lines[2].cap), (40_000, 20_000_000));
         assert_eq!(lines[3].ends_us, 1_795_269_600_000_000, "the hour ends at 14:00");
+        let group = super::lines(&Settings::default(), payer(&team, &key), 5, price, Some, NOW).unwrap();
+        let amounts: Vec<i64> = group.iter().map(|l| l.amount).collect();
+        assert_eq!(amounts, [5, 5, 40_000, 5], "a job of five images takes five; its price is given");
+        let [of_team, of_key, of_all] = all_windows(&Settings::default(), payer(&team, &key), NOW);
+        let shown: Vec<&str> = of_team.iter().chain(&of_key).map(|window| window.id.as_str()).collect();
+        assert_eq!(shown, ids, "what is told is what is counted");
+        assert_eq!((of_team[2].cap, of_all), (Cap::Spend(Money::micros(20_000_000, "USD")), vec![]));
+    }
+
+    #[test]
+    fn an_instance_has_windows_of_its_own() {
+        let limits: Limits = serde_json::from_str(r#"{"images":"500/day","spend":"20 USD/month"}"#).unwrap();
+        let price = Some(Money::micros(40_000, "USD"));
+        let lines = lines_of(&provider("lab|2"), &limits, 3, price, Some, NOW).unwrap();
+        assert_eq!(lines[0].window, "provider:lab|2|images|day|2026-11-21T00");
+        assert_eq!((lines[0].amount, lines[1].amount), (3, 40_000));
+        assert!(lines.iter().all(|line| crate::store::instance_of(&line.window) == Some("lab|2")));
+        assert_eq!(crate::store::instance_of("team:provider:x|images|day|2026-11-21T00"), None);
     }
 
     #[test]
     fn without_limits_nothing_is_reserved_and_without_a_price_no_budget_is_passed() {
         let none = Limits::default();
-        assert!(lines(&Settings::default(), payer(&none, &none), None, Some, NOW).unwrap().is_empty());
+        assert!(lines(&Settings::default(), payer(&none, &none), 1, None, Some, NOW).unwrap().is_empty());
         let team: Limits = serde_json::from_str(r#"{"spend":"20 USD/day"}"#).unwrap();
-        assert!(lines(&Settings::default(), payer(&team, &none), None, Some, NOW).is_err());
+        assert!(lines(&Settings::default(), payer(&team, &none), 1, None, Some, NOW).is_err());
     }
 }

@@ -188,7 +188,7 @@ fn network(address: IpAddr) -> String {
 
 /// 0 up to 1.
 fn random() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 256.0
+    fastrand::f64()
 }
 
 #[cfg(test)]

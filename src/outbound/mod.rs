@@ -55,6 +55,21 @@ impl Clients {
     }
 }
 
+/// A client for the service that keeps the images, at the operator's own address. `authorities`: those of its
+/// certificate, in PEM, besides the machine's.
+///
+/// # Errors
+/// The authorities cannot be read, or the TLS library cannot be set up.
+pub fn storage(authorities: Option<&[u8]>) -> Result<reqwest::Client, ClientError> {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let authorities = authorities.map(reqwest::Certificate::from_pem_bundle).transpose()?.unwrap_or_default();
+    Ok(build(
+        |builder| {
+            if authorities.is_empty() { builder } else { builder.tls_certs_merge(authorities.clone()) }
+        },
+    )?)
+}
+
 fn build(
     with: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
 ) -> Result<reqwest::Client, reqwest::Error> {

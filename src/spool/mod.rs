@@ -8,10 +8,11 @@ mod settings;
 pub use settings::Settings;
 
 use parking_lot::Mutex;
-use plugin_api::{Answer, Http};
+use plugin_api::{Answer, Blob, Http, Spares};
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::time::Instant;
@@ -23,12 +24,17 @@ const LEFTOVER: Duration = Duration::from_secs(3_600);
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// Free space that is never counted on: the database needs some.
 const FLOOR: u64 = 64 << 20;
+/// Ends the name of the folder of an attempt's downloads that wait for storage.
+const HELD: &str = ".held";
+/// The folder of empty files that are used again.
+const SPARES: &str = ".spares";
 
 /// The folder of answers.
 pub struct Spool {
     path: PathBuf,
     limit: u64,
     floor: u64,
+    spares: Arc<Spares>,
     counted: Mutex<Option<(std::time::Instant, bool)>>,
 }
 
@@ -44,17 +50,26 @@ impl Spool {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        let path = path.canonicalize()?;
+        let spares = path.join(SPARES);
+        builder.create(&spares)?;
+        let (path, spares) = (path.canonicalize()?, spares.canonicalize()?);
         sweep(&path)?;
+        sweep(&spares)?;
         let floor = FLOOR.max(largest.saturating_mul(2));
-        Ok(Spool { path, limit: settings.limit.0, floor, counted: Mutex::new(None) })
+        let spares = Arc::new(Spares::open(spares));
+        Ok(Spool { path, limit: settings.limit.0, floor, spares, counted: Mutex::new(None) })
     }
 
     /// The folder without a look at it: for those who read a configuration and call no vendor.
     pub fn unopened(settings: &Settings, data_dir: &Path) -> Spool {
         let path = data_dir.join(&settings.root);
-        Spool { path, limit: settings.limit.0, floor: FLOOR, counted: Mutex::new(None) }
+        Spool {
+            path,
+            limit: settings.limit.0,
+            floor: FLOOR,
+            spares: Arc::default(),
+            counted: Mutex::new(None),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -63,12 +78,60 @@ impl Spool {
 
     /// The client of one attempt: its paid answer is kept here, under the attempt's id.
     pub fn http(&self, client: &reqwest::Client, attempt: Uuid, deadline: Instant) -> Http {
-        Http::new(client.clone(), self.path.clone(), attempt.to_string(), deadline)
+        Http::new(client.clone(), self.path.clone(), attempt.to_string(), deadline).on(self.spares.clone())
     }
 
     /// A name for the `number`th download of an attempt. Whoever writes it deletes it.
     pub fn download(&self, attempt: Uuid, number: usize) -> PathBuf {
         self.path.join(format!("{attempt}.url{number}"))
+    }
+
+    /// An image waits for storage: the files of its attempt stay fresh, so that nobody takes them for leftovers, and
+    /// its `number`th download, if there is one, will outlive this process. Blocking: the folder is listed.
+    ///
+    /// # Errors
+    /// The download cannot be given its second name, or that is not on disk.
+    pub fn hold(&self, attempt: Uuid, number: usize) -> io::Result<()> {
+        let download = self.download(attempt, number);
+        let folder = self.held_folder(attempt);
+        let held = folder.join(number.to_string());
+        if !held.exists() && download.exists() {
+            fs::create_dir_all(&folder)?;
+            fs::File::open(&download)?.sync_all()?;
+            fs::hard_link(&download, &held)?;
+            fs::File::open(&folder)?.sync_all()?;
+            fs::File::open(&self.path)?.sync_all()?;
+        }
+        let beside = format!("{attempt}.");
+        for (path, _) in files(&self.path)? {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&beside)) {
+                fs::File::options().write(true).open(path)?.set_modified(SystemTime::now())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The `number`th download of an attempt, held by an earlier life of it: need not be fetched again. Blocking.
+    ///
+    /// # Errors
+    /// It is there and cannot be used.
+    pub fn held(&self, attempt: Uuid, number: usize) -> io::Result<Option<Blob>> {
+        let held = self.held_folder(attempt).join(number.to_string());
+        let length = match fs::metadata(&held) {
+            Ok(about) => about.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let download = self.download(attempt, number);
+        match fs::remove_file(&download) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::hard_link(&held, &download)?,
+        }
+        Ok(Some(Blob::temporary_file(download, length)))
+    }
+
+    fn held_folder(&self, attempt: Uuid) -> PathBuf {
+        self.path.join(format!("{attempt}{HELD}"))
     }
 
     /// The answer that an attempt of an earlier life received whole. Blocking: the answer's text is read.
@@ -82,25 +145,53 @@ impl Spool {
         }
     }
 
-    /// Deletes an attempt's answer, once the database knows how it ended. No answer is no error.
+    /// Whether an attempt's whole answer lies here.
+    pub fn has_answer(&self, attempt: Uuid) -> bool {
+        self.path.join(attempt.to_string()).exists()
+    }
+
+    /// Deletes an attempt's answer and held downloads, once the database knows how it ended. None is no error.
     ///
     /// # Errors
     /// It is there and stays there.
     pub fn remove(&self, attempt: Uuid) -> io::Result<()> {
-        match fs::remove_file(self.path.join(attempt.to_string())) {
+        match fs::remove_dir_all(self.held_folder(attempt)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self.spares.remove(&self.path.join(attempt.to_string())) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
     }
 
-    /// Attempts whose answers are older than `age`, to ask the database about. Blocking.
+    /// Deletes what an earlier life of the attempt left unfinished beside its answer. Blocking: the folder is listed.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a file stays there.
+    pub fn remove_leftovers(&self, attempt: Uuid) -> io::Result<()> {
+        let beside = format!("{attempt}.");
+        for (path, _) in files(&self.path)? {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&beside)) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attempts whose answers or held downloads are older than `age`, to ask the database about. Blocking.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn answers_older_than(&self, age: Duration) -> io::Result<Vec<Uuid>> {
-        let old =
-            |(path, about): &(PathBuf, fs::Metadata)| is_older(about, age) && attempt_of(path).is_some();
-        Ok(files(&self.path)?.filter(old).filter_map(|(path, _)| attempt_of(&path)).collect())
+        let old = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry.ok()?;
+            attempt_of(&entry.path()).filter(|_| entry.metadata().is_ok_and(|about| is_older(&about, age)))
+        };
+        let mut attempts: Vec<Uuid> = fs::read_dir(&self.path)?.filter_map(old).collect();
+        attempts.sort_unstable();
+        attempts.dedup();
+        Ok(attempts)
     }
 
     /// Bytes that this user may still write to the folder's disk.
@@ -164,9 +255,11 @@ fn files(folder: &Path) -> io::Result<impl Iterator<Item = (PathBuf, fs::Metadat
     Ok(fs::read_dir(folder)?.filter_map(entry))
 }
 
-/// The attempt whose whole answer this file is; `None` for parts and passing files.
+/// The attempt whose whole answer this file is, or whose held downloads this folder has; `None` for parts and
+/// passing files.
 fn attempt_of(path: &Path) -> Option<Uuid> {
     let name = path.file_name()?.to_str()?;
+    let name = name.strip_suffix(HELD).unwrap_or(name);
     Uuid::try_parse(name).ok().filter(|id| id.to_string() == name)
 }
 
@@ -178,7 +271,8 @@ fn is_older(about: &fs::Metadata, age: Duration) -> bool {
 fn sweep(folder: &Path) -> io::Result<()> {
     let ours = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.split_once('.').is_some_and(|(attempt, _)| Uuid::try_parse(attempt).is_ok())
+        let part = name.split_once('.').is_some_and(|(attempt, _)| Uuid::try_parse(attempt).is_ok());
+        part || path.parent().is_some_and(|folder| folder.ends_with(SPARES))
     };
     for (path, about) in files(folder)? {
         if ours(&path) && is_older(&about, LEFTOVER) {
@@ -251,6 +345,43 @@ mod tests {
         after.remove(attempt).unwrap();
         after.remove(attempt).unwrap();
         assert!(after.adopt(attempt).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_download_that_waits_for_storage_outlives_its_process_and_counts_as_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = spool(dir.path(), 1 << 30);
+        let attempt = Uuid::new_v4();
+        before.hold(attempt, 0).unwrap();
+        assert!(before.held(attempt, 0).unwrap().is_none(), "nothing was downloaded");
+        leave(&before, &format!("{attempt}.url1"), true);
+        before.hold(attempt, 1).unwrap();
+        let after = spool(dir.path(), 1 << 30);
+        assert!(after.download(attempt, 1).exists(), "it is no leftover");
+        drop(Blob::temporary_file(before.download(attempt, 1), 14));
+        after.remove_leftovers(attempt).unwrap();
+        for _ in 0..2 {
+            let held = after.held(attempt, 1).unwrap().expect("it is still there");
+            assert_eq!(held.read().unwrap(), "half an answer");
+        }
+        assert!(after.held(attempt, 0).unwrap().is_none());
+        assert_eq!(after.answers_older_than(Duration::ZERO).unwrap(), [attempt]);
+        after.remove(attempt).unwrap();
+        assert!(after.held(attempt, 1).unwrap().is_none());
+        assert!(after.answers_older_than(Duration::ZERO).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_a_dead_worker_left_beside_its_answer_goes_when_the_attempt_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = spool(dir.path(), 1 << 30);
+        let (id, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let gone = [".part", ".1", ".2.part", ".url0"].map(|end| leave(&spool, &format!("{id}{end}"), false));
+        let kept = ["", ".1"].map(|end| leave(&spool, &format!("{other}{end}"), false));
+        let answer = leave(&spool, &id.to_string(), false);
+        spool.remove_leftovers(id).unwrap();
+        assert!(gone.iter().all(|path| !path.exists()));
+        assert!(kept.iter().chain([&answer]).all(|path| path.exists()));
     }
 
     #[test]
