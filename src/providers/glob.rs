@@ -2,6 +2,12 @@
 
 /// Whether `text` fits a pattern of `*` (any run) and `?` (one character), in any letter case.
 pub fn fits(pattern: &str, text: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    if !pattern.contains(['*', '?']) && pattern.is_ascii() && text.is_ascii() {
+        return pattern.eq_ignore_ascii_case(text);
+    }
     let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
     let text: Vec<char> = text.to_lowercase().chars().collect();
     let (mut p, mut t) = (0, 0);

@@ -4,7 +4,12 @@
 
 mod breaker;
 pub mod builtin;
+mod capabilities;
+mod catalog;
+mod explain;
 pub mod glob;
+mod keys;
+mod names;
 mod plan;
 mod price;
 mod registry;
@@ -13,7 +18,11 @@ mod settings;
 mod tests;
 mod upstream;
 
-pub use plan::{Ask, PlanError, Planned, Unplannable};
-pub use registry::{ModelInfo, Registry, TargetInfo};
+pub use capabilities::Overrides;
+pub use catalog::{Catalog, ModelInfo, TargetInfo, sample};
+pub use explain::{Choice, Explained};
+pub use keys::Key;
+pub use plan::{Ask, Claims, Full, PlanError, Planned, Unplannable, accepted, fit};
+pub use registry::Registry;
 pub use settings::*;
 pub use upstream::Upstream;

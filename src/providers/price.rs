@@ -1,9 +1,9 @@
-//! What one image costs, in the currency of `routing.currency`.
+//! What one call costs, in the currency of `routing.currency`.
 
 use super::settings::{Model, Routing, When, Words};
 use plugin_api::{Background, Capabilities, ImageRequest, Quality, value::Money};
 
-/// Expected and highest price of one image, and where they come from.
+/// Expected and highest price of one call, and where they come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Priced {
     pub expected: Money,
@@ -18,13 +18,16 @@ pub fn price(
     request: &ImageRequest,
     routing: &Routing,
 ) -> Option<Priced> {
+    let images = i64::from((caps.images)(request).max(1));
     let own = model.and_then(|m| m.price.iter().find(|rule| when_fits(&rule.when, request)));
     if let Some(rule) = own {
-        let money = convert(rule.image, routing)?;
+        let money = convert(rule.image.times(images), routing)?;
         return Some(Priced { expected: money, highest: money, source: "configuration".into() });
     }
     let table = caps.price.as_ref()?;
-    let (expected, highest) = table.estimate(request, caps.sizes.default_size())?;
+    let one = ImageRequest { n: 1, ..request.clone() };
+    let (expected, highest) = table.estimate(&one, caps.sizes.default_size())?;
+    let (expected, highest) = (expected.times(images), highest.times(images));
     let source = format!("{} ({})", table.source, table.date);
     Some(Priced { expected: convert(expected, routing)?, highest: convert(highest, routing)?, source })
 }

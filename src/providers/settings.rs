@@ -1,3 +1,4 @@
+use super::capabilities::Overrides;
 use indexmap::IndexMap;
 use plugin_api::{
     Parameters,
@@ -9,7 +10,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// One entry of `providers:`. The fields here are the gateway's own; all others are the plugin's.
-#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Instance {
     /// Which plugin: `openai`, `workers-ai`, `placeholder`, ...
@@ -72,7 +73,7 @@ impl Instance {
     ];
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKey {
     pub id: String,
@@ -82,7 +83,7 @@ pub struct ApiKey {
 }
 
 /// One entry of `models:`, a public name.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Model {
     pub description: Option<String>,
@@ -90,21 +91,21 @@ pub struct Model {
     pub strategy: Strategy,
     /// First match counts; overrides the built-in table.
     pub price: Vec<PriceRule>,
-    /// Overrides of the built-in capabilities.
-    pub capabilities: Map<String, Value>,
+    /// Overrides of the built-in capabilities of its targets.
+    pub capabilities: Overrides,
     /// Arguments a call takes when it leaves them out.
     pub defaults: Map<String, Value>,
 }
 
 /// `instance/vendor-model`, alone or with a weight.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Target {
     To(String),
     Weighted(Weighted),
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Weighted {
     pub to: String,
@@ -123,6 +124,12 @@ impl Target {
             Target::Weighted(weighted) => &weighted.to,
         }
     }
+    pub fn weight(&self) -> u32 {
+        match self {
+            Target::To(_) => one(),
+            Target::Weighted(weighted) => weighted.weight,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -135,7 +142,7 @@ pub enum Strategy {
     Fastest,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PriceRule {
     #[serde(default)]
@@ -145,7 +152,7 @@ pub struct PriceRule {
 }
 
 /// Conditions, all of which must hold; a list means any of its values.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
     pub team: Option<Words>,
@@ -164,7 +171,7 @@ pub struct When {
 pub type Words = plugin_api::value::OneOrMany<String>;
 
 /// One entry of `routes:`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
     pub name: String,
@@ -174,7 +181,7 @@ pub struct Route {
 }
 
 /// `routing:` how a target is chosen and what may be tried again.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
     /// The first that is on.
@@ -244,7 +251,7 @@ pub enum Unpriced {
     Ceiling(Money),
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
     /// Attempts of a job in all.
@@ -267,7 +274,7 @@ impl Default for Retries {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// So many failures within the window open it.
