@@ -1,12 +1,12 @@
 //! Links: what a caller is given to get at the bytes, and whether a link that comes back is ours and still runs.
 
-use super::{Delivery, ImageError, Settings, ThumbnailFormat, storage::Storage};
+use super::{Delivery, Settings, ThumbnailFormat, storage::Storage};
 use crate::store::Image;
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use plugin_api::Mime;
 use ring::hmac;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use url::Url;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub struct LinkKeys {
 pub enum LinkBase {
     /// To `{public_url}/images/...`; known only once the port is bound, and may change on a reload.
     Http(Arc<ArcSwap<String>>),
-    /// Nobody serves links: to the stored file itself.
+    /// Nobody serves links: to the stored file itself, or to the bucket.
     File,
 }
 
@@ -66,26 +66,29 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub fn new(settings: &Settings, keys: &LinkKeys, base: LinkBase) -> Result<Links, ImageError> {
-        let refuse = |why: &str| Err(ImageError::Storage(why.into()));
-        match settings.delivery {
-            Delivery::Presigned => {
-                return refuse("`delivery: presigned` needs an object store that signs links; use `signed`");
-            }
-            Delivery::BaseUrl if settings.base_url.is_none() => {
-                return refuse("`delivery: base_url` needs `storage.base_url`");
-            }
-            _ => {}
-        }
+    pub fn new(settings: &Settings, keys: &LinkKeys, base: LinkBase) -> Links {
         let key = |bytes: &[u8; 32]| hmac::Key::new(hmac::HMAC_SHA256, bytes);
-        Ok(Links {
+        Links {
             delivery: settings.delivery,
             base_url: settings.base_url.clone(),
             ttl_seconds: i64::try_from(settings.signed_url_ttl.as_secs()).unwrap_or(i64::MAX),
             base,
             sign: key(&keys.current),
             accept: std::iter::once(&keys.current).chain(&keys.previous).map(key).collect(),
-        })
+        }
+    }
+
+    pub fn base(&self) -> &LinkBase {
+        &self.base
+    }
+
+    pub fn sign(&self, text: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.sign, text).as_ref().to_vec()
+    }
+
+    /// Whether this was signed here, with the current secret or one before.
+    pub fn signed(&self, text: &[u8], signature: &[u8]) -> bool {
+        self.accept.iter().any(|key| hmac::verify(key, text, signature).is_ok())
     }
 
     /// Whether links lead to a server; else they name files of this machine.
@@ -95,26 +98,42 @@ impl Links {
 
     pub fn link(&self, image: &Image, ending: &str, now_us: i64, storage: &Storage) -> Link {
         let expires_us = image.expires_us;
+        let thumb = THUMB_ENDINGS.contains(&ending);
+        let ends = now_us.div_euclid(1_000_000).saturating_add(self.ttl_seconds);
+        let ends = expires_us.map_or(ends, |us| ends.min(us.div_euclid(1_000_000)));
+        let presigned = || {
+            let life = Duration::from_secs(u64::try_from(ends - now_us.div_euclid(1_000_000)).ok()?);
+            let url = storage.presigned(&image.object_key, life)?;
+            Some(Link { url, expires_us: Some(ends.saturating_mul(1_000_000)) })
+        };
+        let at_base = || {
+            let base = self.base_url.as_ref().filter(|_| self.delivery == Delivery::BaseUrl)?;
+            Some(Link { url: format!("{}/{}", base.trim_end_matches('/'), image.object_key), expires_us })
+        };
         let public_url = match &self.base {
             LinkBase::Http(url) => url.load(),
             LinkBase::File => {
-                let url = storage.local_path(&image.object_key).and_then(|p| Url::from_file_path(p).ok());
-                return Link { url: url.map_or_else(String::new, String::from), expires_us };
+                let file = storage.local_path(&image.object_key).and_then(|p| Url::from_file_path(p).ok());
+                let file = file.map(|url| Link { url: url.into(), expires_us });
+                let link = file.or_else(at_base).or_else(presigned);
+                return link.unwrap_or_else(|| Link { url: String::new(), expires_us });
             }
         };
-        // Thumbnails have no object until they are asked for, so they are never behind `base_url`.
-        if let (Delivery::BaseUrl, Some(base), false) =
-            (self.delivery, &self.base_url, THUMB_ENDINGS.contains(&ending))
-        {
-            return Link { url: format!("{}/{}", base.trim_end_matches('/'), image.object_key), expires_us };
+        // Thumbnails have no object until they are asked for: only the gateway's own links lead to them.
+        let direct = match self.delivery {
+            Delivery::BaseUrl if !thumb => at_base(),
+            // Where the bucket cannot sign just now, the gateway serves the image itself.
+            Delivery::Presigned if !thumb => presigned(),
+            _ => None,
+        };
+        if let Some(link) = direct {
+            return link;
         }
-        let dot = if THUMB_ENDINGS.contains(&ending) { '-' } else { '.' };
+        let dot = if thumb { '-' } else { '.' };
         let url = format!("{}/images/{}{dot}{ending}", public_url.trim_end_matches('/'), image.id);
         if self.delivery == Delivery::Public {
             return Link { url, expires_us };
         }
-        let ends = now_us.div_euclid(1_000_000).saturating_add(self.ttl_seconds);
-        let ends = expires_us.map_or(ends, |us| ends.min(us.div_euclid(1_000_000)));
         let signature = BASE64.encode(hmac::sign(&self.sign, &signed_text(image.id, ending, ends)));
         Link {
             url: format!("{url}?exp={ends}&sig={signature}"),
@@ -129,7 +148,7 @@ impl Links {
         }
         let (ends, signature) = exp_and_sig(query).ok_or(Denied)?;
         let text = signed_text(id, ending, ends);
-        if !self.accept.iter().any(|key| hmac::verify(key, &text, &signature).is_ok()) {
+        if !self.signed(&text, &signature) {
             return Err(Denied);
         }
         let left = ends.saturating_sub(now_us.div_euclid(1_000_000));

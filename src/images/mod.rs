@@ -1,20 +1,29 @@
 //! Stored images: verified, named, written once, handed out. Only this module touches storage; it fetches
 //! nothing (`outbound` does) and holds no rows (`store` does, and answers through [`ImageRows`]).
 
+mod audit;
+mod bucket;
 mod copy;
 mod link;
+mod local;
 mod name;
+mod options;
 mod preview;
 mod range;
 mod serve;
 mod settings;
+mod slot;
 mod storage;
 mod structure;
 mod verify;
 
+pub use audit::{Digest, Listing, Owner};
 pub use link::{Link, LinkBase, LinkKeys};
+pub use options::{Checksum, Flaw, Options};
 pub use serve::ImageBody;
 pub use settings::{Delivery, Settings, Thumbnail, ThumbnailFormat};
+pub use slot::{Slot, SlotLink};
+pub use storage::place;
 
 use crate::{
     store::{Image, StoreError},
@@ -25,7 +34,11 @@ use bytes::Bytes;
 use plugin_api::{Blob, Mime, Sniffed};
 use std::{path::Path, sync::Arc};
 use storage::Storage;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
+
+/// Large images that are verified at the same time: each takes a thread and its buffers.
+const VERIFYING: usize = 4;
 
 /// Storing or reading an image failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +50,9 @@ pub enum ImageError {
     Missing,
     #[error("image storage failed: {0}")]
     Storage(String),
+    /// The bytes that are to be stored are gone or cannot be read; nothing is wrong with storage.
+    #[error("{0}")]
+    Unread(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -77,6 +93,7 @@ pub struct Images {
     storage: Storage,
     links: link::Links,
     workshop: preview::Workshop,
+    verifying: Semaphore,
     rows: Arc<dyn ImageRows>,
     clock: SharedClock,
 }
@@ -96,14 +113,16 @@ impl Images {
         clock: SharedClock,
     ) -> Result<Images, ImageError> {
         let storage = Storage::open(&settings, data_dir)?;
-        let links = link::Links::new(&settings, keys, base)?;
-        Ok(Images { storage, links, workshop: preview::Workshop::new(), rows, clock, settings })
+        let links = link::Links::new(&settings, keys, base);
+        let verifying = Semaphore::new(VERIFYING);
+        let workshop = preview::Workshop::new();
+        Ok(Images { storage, links, workshop, verifying, rows, clock, settings })
     }
 
     /// Whether these bytes would be stored: type, caps and structure, all without decoding a pixel.
     ///
     /// # Errors
-    /// `Unacceptable` with the reason; `Storage` when the bytes cannot be read.
+    /// `Unacceptable` with the reason; `Unread` when the bytes cannot be read.
     pub async fn check(&self, blob: &Blob) -> Result<Sniffed, ImageError> {
         Ok(self.verify(blob).await?.sniffed)
     }
@@ -112,8 +131,9 @@ impl Images {
     /// same arguments changes nothing.
     ///
     /// # Errors
-    /// `Unacceptable` with the reason; `Storage` when storage or the spool fails (worth a retry).
+    /// `Unacceptable` with the reason; `Storage` when storage fails, `Unread` when the spool does (worth a retry).
     pub async fn keep(&self, what: Keep<'_>, blob: &Blob) -> Result<Kept, ImageError> {
+        let blob = &at_hand(blob)?;
         let verified = self.verify(blob).await?;
         let object_key = name::object_key(&what, verified.sniffed.mime, &verified.sha256);
         self.store(object_key, verified, blob).await
@@ -124,10 +144,23 @@ impl Images {
     /// # Errors
     /// As [`Images::keep`].
     pub async fn keep_reference(&self, team: &str, id: Uuid, bytes: Bytes) -> Result<Kept, ImageError> {
-        let blob = Blob::from(bytes);
-        let verified = self.verify(&blob).await?;
-        let object_key = name::upload_key(team, id, verified.sniffed.mime);
-        self.store(object_key, verified, &blob).await
+        let about = self.about_reference(team, id, bytes.clone()).await?;
+        self.storage.put_once(&about.object_key, &Blob::from(bytes)).await?;
+        Ok(about)
+    }
+
+    /// Largest image that is kept, in bytes.
+    pub fn largest(&self) -> u64 {
+        self.settings.max_image.0
+    }
+
+    /// What [`Images::keep_reference`] would store, and where; nothing is written.
+    ///
+    /// # Errors
+    /// `Unacceptable` with the reason.
+    pub async fn about_reference(&self, team: &str, id: Uuid, bytes: Bytes) -> Result<Kept, ImageError> {
+        let verified = self.verify(&Blob::from(bytes)).await?;
+        Ok(kept(name::upload_key(team, id, verified.sniffed.mime), verified))
     }
 
     async fn store(
@@ -137,8 +170,7 @@ impl Images {
         blob: &Blob,
     ) -> Result<Kept, ImageError> {
         self.storage.put_once(&object_key, blob).await?;
-        let verify::Verified { sniffed: Sniffed { mime, width, height }, sha256, bytes } = verified;
-        Ok(Kept { object_key, mime, width, height, bytes, sha256 })
+        Ok(kept(object_key, verified))
     }
 
     async fn verify(&self, blob: &Blob) -> Result<verify::Verified, ImageError> {
@@ -146,6 +178,8 @@ impl Images {
         if blob.len() <= verify::INLINE {
             return verify::verify(blob, caps);
         }
+        // It is closed never.
+        let _turn = self.verifying.acquire().await.ok();
         let blob = blob.clone();
         let work = tokio::task::spawn_blocking(move || verify::verify(&blob, caps));
         work.await.map_err(|_| ImageError::Storage("the check of the image broke off".into()))?
@@ -170,6 +204,14 @@ impl Images {
     /// As [`Images::full`].
     pub async fn read_object(&self, object_key: &str) -> Result<Bytes, ImageError> {
         self.storage.read(object_key).await
+    }
+
+    /// Length of an object in bytes.
+    ///
+    /// # Errors
+    /// As [`Images::full`].
+    pub async fn object_bytes(&self, object_key: &str) -> Result<u64, ImageError> {
+        self.storage.length(object_key).await?.ok_or(ImageError::Missing)
     }
 
     /// Deletes an object and the smaller copies beside it. One that is gone already is no error.
@@ -231,6 +273,23 @@ impl Images {
         }
         Some(self.storage.local_path(&image.object_key)?.to_string_lossy().into_owned())
     }
+}
+
+/// A small image in memory, so that its file is read once for the check and for storage; a large one stays where it is.
+fn at_hand(blob: &Blob) -> Result<Blob, ImageError> {
+    if blob.len() > verify::INLINE || blob.is_damaged() {
+        return Ok(blob.clone());
+    }
+    let bytes = blob.read().map_err(verify::unread)?;
+    if bytes.len() as u64 != blob.len() {
+        return Err(verify::unread(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(bytes.into())
+}
+
+fn kept(object_key: String, verified: verify::Verified) -> Kept {
+    let verify::Verified { sniffed: Sniffed { mime, width, height }, sha256, bytes } = verified;
+    Kept { object_key, mime, width, height, bytes, sha256 }
 }
 
 #[cfg(test)]

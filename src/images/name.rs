@@ -1,19 +1,19 @@
 //! Names: of objects in storage, and of the files in links.
 
-use super::Keep;
+use super::{Keep, Owner};
 use crate::images::link::THUMB_ENDINGS;
 use plugin_api::Mime;
 use uuid::Uuid;
 
-/// `{team}/{yyyy}/{mm}/{dd}/{job}/{index}-{first 16 of the hash}.{ext}`. The job makes it unique, the hash makes a
-/// repeat with the same bytes land on the same key.
+/// `{team}/{yyyy}/{mm}/{dd}/{job}-{index}-{first 16 of the hash}.{ext}`. The job makes it unique, the hash makes a
+/// repeat with the same bytes land on the same key. A folder for each job would cost a local disk as much as the image.
 pub(super) fn object_key(what: &Keep<'_>, mime: Mime, sha256: &str) -> String {
     let day = jiff::Timestamp::from_microsecond(what.created_us)
         .unwrap_or_default()
         .to_zoned(jiff::tz::TimeZone::UTC)
         .date();
     format!(
-        "{}/{:04}/{:02}/{:02}/{}/{}-{}.{}",
+        "{}/{:04}/{:02}/{:02}/{}-{}-{}.{}",
         path_safe(what.team),
         day.year(),
         day.month(),
@@ -25,9 +25,44 @@ pub(super) fn object_key(what: &Keep<'_>, mime: Mime, sha256: &str) -> String {
     )
 }
 
+/// The folder of an object's smaller copies.
+pub(super) fn copies(object_key: &str) -> String {
+    format!("{object_key}.copies/")
+}
+
+/// The type of an object, by the end of its key: what a bucket says of it when it is asked directly.
+pub(super) fn content_type(key: &str) -> &'static str {
+    let ending = key.rsplit('.').next().unwrap_or_default();
+    let all = [Mime::Png, Mime::Jpeg, Mime::Webp, Mime::Gif, Mime::Avif];
+    all.into_iter().find(|mime| mime.extension() == ending).map_or("application/octet-stream", Mime::as_str)
+}
+
 /// `uploads/{team}/{id}.{ext}`.
 pub(super) fn upload_key(team: &str, id: Uuid, mime: Mime) -> String {
     format!("uploads/{}/{id}.{}", path_safe(team), mime.extension())
+}
+
+/// Reads a key that [`object_key`], [`upload_key`] or [`copies`] made.
+pub(super) fn owner(key: &str) -> Option<Owner> {
+    let object_key = key.split_once(".copies/").map_or(key, |(object, _)| object);
+    let id = |name: &str| Uuid::try_parse(name.get(..36)?).ok();
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let job_id = match object_key.split('/').collect::<Vec<_>>()[..] {
+        ["uploads", _, name] => {
+            id(name).filter(|_| name.as_bytes().get(36) == Some(&b'.'))?;
+            None
+        }
+        [_, year, month, day, name] if [year, month, day].into_iter().all(number) => {
+            let job_id = id(name)?;
+            let (position, rest) = name.get(36..)?.strip_prefix('-')?.split_once('-')?;
+            let (hash, _) = rest.split_once('.')?;
+            (number(position) && hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+                .then_some(())?;
+            Some(job_id)
+        }
+        _ => return None,
+    };
+    Some(Owner { object_key: object_key.to_owned(), job_id })
 }
 
 /// One folder name: letters, digits, `-` and `_` stay, every other byte becomes `~` and its two hexadecimal
@@ -82,9 +117,32 @@ mod tests {
         // 2026-11-21T23:59:59.999999Z: the last microsecond of the day in UTC.
         let what = Keep { job_id, position: 2, team: "acme", created_us: 1_795_305_599_999_999 };
         let key = object_key(&what, Mime::Jpeg, "0123456789abcdef0123");
-        assert_eq!(key, format!("acme/2026/11/21/{ID}/2-0123456789abcdef.jpg"));
+        assert_eq!(key, format!("acme/2026/11/21/{ID}-2-0123456789abcdef.jpg"));
         let next = Keep { created_us: what.created_us + 1, ..what };
         assert!(object_key(&next, Mime::Png, "00").starts_with("acme/2026/11/22/"));
+    }
+
+    #[test]
+    fn a_key_tells_its_owner_and_a_strange_one_nothing() {
+        let job_id = Uuid::parse_str(ID).unwrap();
+        let what = Keep { job_id, position: 12, team: "a/b", created_us: 1_795_305_599_999_999 };
+        let key = object_key(&what, Mime::Jpeg, "0123456789abcdef0123");
+        let of_job = Some(Owner { object_key: key.clone(), job_id: Some(job_id) });
+        assert_eq!(owner(&key), of_job);
+        assert_eq!(owner(&format!("{}256.webp", copies(&key))), of_job);
+        let key = upload_key("..", job_id, Mime::Png);
+        assert_eq!(owner(&key), Some(Owner { object_key: key.clone(), job_id: None }));
+        for strange in [
+            "README.md",
+            "uploads/t/x.png",
+            "t/2026/11/21/x.png",
+            &format!("t/2026/11/21/{ID}.png"),
+            &format!("t/2026/11/21/{ID}-0-0123.png"),
+            &format!("t/2026/xi/21/{ID}-0-0123456789abcdef.png"),
+            &format!("else/t/2026/11/21/{ID}-0-0123456789abcdef.png"),
+        ] {
+            assert_eq!(owner(strange), None, "{strange}");
+        }
     }
 
     #[test]

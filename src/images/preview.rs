@@ -1,7 +1,7 @@
-//! Smaller copies, made when first asked for and kept beside the original. Decoding is the dearest thing the
+//! Smaller copies, made when first asked for and kept in a folder beside the original. Decoding is the dearest thing the
 //! gateway does, so it happens off the async threads, a few at a time, within one budget of memory.
 
-use super::{ImageError, Images, ThumbnailFormat};
+use super::{ImageError, Images, ThumbnailFormat, name};
 use crate::store::Image;
 use bytes::Bytes;
 use fast_image_resize as resize;
@@ -62,8 +62,9 @@ pub(super) async fn preview(
     };
     let edge = edge.clamp(1, 4_096);
     // The copy at full quality first; where that is too long, one that was made for this limit.
-    let best = format!("{}.{edge}.{}", image.object_key, mime.extension());
-    let limited = format!("{}.{edge}-{max_bytes}.{}", image.object_key, mime.extension());
+    let copies = name::copies(&image.object_key);
+    let best = format!("{copies}{edge}.{}", mime.extension());
+    let limited = format!("{copies}{edge}-{max_bytes}.{}", mime.extension());
     for key in [&best, &limited] {
         match images.storage.length(key).await? {
             Some(length) if length <= max_bytes => {

@@ -5,15 +5,17 @@ use super::{
     ImageError, Images, link, name, preview,
     range::{self, Wanted},
 };
-use crate::store::Image;
+use crate::{store::Image, telemetry::utc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use plugin_api::Mime;
-use std::io;
-use tokio::sync::mpsc;
+use std::{io, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
 
 /// Larger images are read while they are sent.
 const WHOLE: u64 = 256 << 10;
+/// Whoever asks for an image waits no longer for storage to say whether it is there; storage itself tries on for longer.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Longest time a private cache keeps an image.
 const LONGEST_CACHE_SECONDS: i64 = 86_400;
 
@@ -59,6 +61,9 @@ impl Images {
         let Some(asked) = name::parse(name) else { return Ok(None) };
         let Ok(left) = self.links.admit(asked.id, asked.ending, query, now_us) else { return Ok(None) };
         let Some(image) = self.rows.image(asked.id).await? else { return Ok(None) };
+        if let Some(at) = image.deleted_us {
+            return Ok(Some(gone(at)));
+        }
         if image.expires_us.is_some_and(|end| end <= now_us) {
             return Ok(None);
         }
@@ -99,7 +104,9 @@ impl Images {
     async fn find(&self, image: &Image, ending: &str) -> Result<Option<Served>, ImageError> {
         let Some(mime) = Mime::parse(&image.mime) else { return Ok(None) };
         if ending == mime.extension() {
-            let len = self.storage.length(&image.object_key).await?.ok_or(ImageError::Missing)?;
+            let late = |_| ImageError::Storage(format!("no answer in {} s", PATIENCE.as_secs()));
+            let looked = timeout(PATIENCE, self.storage.length(&image.object_key)).await.map_err(late)?;
+            let len = looked?.ok_or(ImageError::Missing)?;
             if i64::try_from(len).ok() != Some(image.bytes) {
                 tracing::error!(image.id = %image.id, found = len, recorded = image.bytes, "stored image has another length");
                 return Ok(None);
@@ -156,19 +163,26 @@ fn set(head: &mut HeaderMap, name: header::HeaderName, value: &str) {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<ImageBody> {
-    let mut answer = Response::new(ImageBody::Bytes(Bytes::from_static(text.as_bytes())));
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ImageBody> {
+    let text = text.into();
+    let length = text.len();
+    let mut answer = Response::new(ImageBody::Bytes(text));
     *answer.status_mut() = status;
     let head = answer.headers_mut();
     guard(head);
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    head.insert(header::CONTENT_LENGTH, text.len().into());
+    head.insert(header::CONTENT_LENGTH, length.into());
     head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
 fn not_found() -> Response<ImageBody> {
     plain(StatusCode::NOT_FOUND, "No image is here: the link is wrong or has ended.\n")
+}
+
+/// For those whose link is good.
+fn gone(deleted_us: i64) -> Response<ImageBody> {
+    plain(StatusCode::GONE, format!("This image was deleted on {}.\n", utc(deleted_us)))
 }
 
 fn away() -> Response<ImageBody> {

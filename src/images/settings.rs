@@ -3,13 +3,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `storage:` where images are kept and how they are handed out.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// `fs`, `s3`, `r2`, or any opendal service by its name.
+    /// `fs` (a folder), `s3` (and what speaks its language), `r2`, or `memory` (for a trial).
     pub kind: String,
-    /// The service's own options; for `fs`: `root`, relative to the data directory.
-    pub options: serde_json::Map<String, serde_json::Value>,
+    /// Which there are depends on `kind`.
+    pub options: super::Options,
     pub delivery: Delivery,
     pub signed_url_ttl: Span,
     /// Where `delivery: base_url` finds the objects.
@@ -26,8 +26,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let mut options = serde_json::Map::new();
-        options.insert("root".into(), "images".into());
+        let options = super::Options { root: Some("images".into()), ..Default::default() };
         Settings {
             kind: "fs".into(),
             options,
@@ -58,7 +57,7 @@ pub enum Delivery {
     BaseUrl,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Thumbnail {
     /// Longest side in pixels.

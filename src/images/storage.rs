@@ -1,79 +1,86 @@
-//! Objects: opendal, and what it leaves to its caller on a local disk (fsync of folders, leftovers of broken
-//! writes). An object is whole under its name or not there at all.
+//! Objects in a folder, in a bucket, or in memory, through opendal. An object is whole under its name or not there
+//! at all.
 
-use super::{ImageError, Settings};
+use super::{
+    ImageError, Settings,
+    bucket::{self, Bucket},
+    local::{self, Local, Temporary},
+    name,
+    verify::unread,
+};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use opendal::{ErrorKind, Operator};
-use parking_lot::Mutex;
 use plugin_api::Blob;
 use std::{
-    collections::HashSet,
     fs, io,
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Blobs up to this size are handed to storage in one piece.
 const WHOLE: u64 = 256 << 10;
 const CHUNK: usize = 256 << 10;
-/// Where half-written files lie; the same file system, so that the rename is atomic.
-const TEMP: &str = ".temp";
-/// Other processes share the folder: only what is older can no longer be theirs.
-const LEFTOVER: Duration = Duration::from_secs(3_600);
+/// What a bucket gets in one request; more is sent in parts of this size. The least that S3 takes.
+const PART: usize = 5 << 20;
+/// Large images that are written to a local folder at the same time: a disk does more of them no faster.
+const PENS: usize = 4;
+/// And to a bucket, each with a part in memory.
+const BUCKET_PENS: usize = 16;
+/// An object never changes under its key. Caches may be those of one person alone.
+const CACHE: &str = "private, max-age=31536000, immutable";
 
 pub(super) struct Storage {
     operator: Operator,
     local: Option<Arc<Local>>,
+    bucket: Option<Bucket>,
+    pens: Semaphore,
+    /// The bucket's service knows no write on the condition that nothing is there.
+    unconditional: AtomicBool,
 }
 
-/// A folder of this machine.
-struct Local {
-    root: PathBuf,
-    /// Folders whose own entry is known to be on disk.
-    settled: Mutex<HashSet<PathBuf>>,
+/// A write that failed: of reading what is to be written, or of storage.
+enum Unwritten {
+    Blob(ImageError),
+    Storage(opendal::Error),
+}
+
+impl From<opendal::Error> for Unwritten {
+    fn from(error: opendal::Error) -> Unwritten {
+        Unwritten::Storage(error)
+    }
 }
 
 impl Storage {
     pub fn open(settings: &Settings, data_dir: &Path) -> Result<Storage, ImageError> {
-        let option = |name: &str| settings.options.get(name).and_then(serde_json::Value::as_str);
-        if settings.kind != "fs" {
-            return Storage::remote(settings);
+        if let Some(flaw) = settings.flaws().into_iter().next() {
+            return Err(ImageError::Storage(format!("`{}`: {}", flaw.path, flaw.message)));
         }
-        if let Some(name) = settings.options.keys().find(|name| option(name).is_none() || *name != "root") {
-            return Err(ImageError::Storage(format!(
-                "`storage.options.{name}`: `kind: fs` has one option, `root`, the path of a folder"
-            )));
-        }
-        let root = data_dir.join(option("root").unwrap_or("images"));
-        let temp = root.join(TEMP);
-        let refuse = |error: io::Error| {
-            ImageError::Storage(format!("the folder {} cannot be used: {error}", root.display()))
+        let (operator, local, bucket) = match settings.kind.as_str() {
+            "s3" | "r2" => {
+                let (operator, bucket) = bucket::open(settings)?;
+                (operator, None, Some(bucket))
+            }
+            "memory" => (Operator::new(opendal::services::Memory::default()).map_err(opened)?, None, None),
+            _ => {
+                let root = folder(settings, data_dir);
+                let local = Local::open(&root).map_err(|error| {
+                    ImageError::Storage(format!("the folder {} cannot be used: {error}", root.display()))
+                })?;
+                let service = opendal::services::Fs::default().root(&local.root.to_string_lossy());
+                (Operator::new(service).map_err(opened)?, Some(Arc::new(local)), None)
+            }
         };
-        private_folder(&temp).map_err(refuse)?;
-        let root = root.canonicalize().map_err(refuse)?;
-        sweep(&temp);
-        let service = opendal::services::Fs::default().root(&root.to_string_lossy());
-        let operator = Operator::new(service).map_err(|e| failed(&e))?;
-        let local = Arc::new(Local { root, settled: Mutex::default() });
-        Ok(Storage { operator, local: Some(local) })
-    }
-
-    /// Any other service that was built in, by its opendal name.
-    fn remote(settings: &Settings) -> Result<Storage, ImageError> {
-        let options = settings.options.iter().map(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (name.clone(), text)
-        });
-        let operator = Operator::via_iter(&settings.kind, options).map_err(|error| {
-            ImageError::Storage(format!("`storage.kind: {}` cannot be opened: {error}", settings.kind))
-        })?;
-        let operator = operator
-            .layer(opendal::layers::TimeoutLayer::new())
-            .layer(opendal::layers::RetryLayer::new().with_jitter());
-        Ok(Storage { operator, local: None })
+        let pens = Semaphore::new(if bucket.is_some() { BUCKET_PENS } else { PENS });
+        Ok(Storage { operator, local, bucket, pens, unconditional: AtomicBool::new(false) })
     }
 
     /// The object's file, where storage is a folder.
@@ -81,8 +88,27 @@ impl Storage {
         Some(self.local.as_ref()?.root.join(key))
     }
 
+    /// A link of the bucket's own, that ends after `life`. `None`: storage is no bucket, or its credentials are
+    /// being fetched just now.
+    pub fn presigned(&self, key: &str, life: Duration) -> Option<String> {
+        self.bucket.as_ref()?;
+        let signing = pin!(async { self.operator.presign_read(key, life).await });
+        // With credentials at hand nothing in it waits.
+        match signing.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(request)) => Some(request.uri().to_string()),
+            Poll::Ready(Err(error)) => {
+                tracing::warn!(error = self.explain(&error), "the bucket signs no link");
+                None
+            }
+            Poll::Pending => None,
+        }
+    }
+
     /// Writes an object unless it is there already with this length. On disk when it returns.
     pub async fn put_once(&self, key: &str, blob: &Blob) -> Result<(), ImageError> {
+        if self.bucket.is_some() {
+            return self.put_absent(key, blob).await;
+        }
         match self.length(key).await? {
             // Settled all the same: the earlier writer may have died before it came to that.
             Some(length) if length == blob.len() => return self.settle(key).await,
@@ -91,11 +117,59 @@ impl Storage {
             }
             None => {}
         }
-        if blob.len() <= WHOLE {
-            let bytes = blob.read().map_err(unread)?;
-            return self.put(key, bytes).await;
+        self.send(key, blob, false).await.map_err(|error| self.unwritten(error))
+    }
+
+    /// Leaves it to the bucket whether the object is there already, and looks afterwards whether it is.
+    async fn put_absent(&self, key: &str, blob: &Blob) -> Result<(), ImageError> {
+        let mut absent = !self.unconditional.load(Relaxed);
+        if !absent && self.length(key).await? == Some(blob.len()) {
+            return Ok(());
         }
-        let mut draft = self.draft(key).await?;
+        loop {
+            match self.send(key, blob, absent).await {
+                Ok(()) => {}
+                Err(Unwritten::Storage(error)) if absent && error.kind() == ErrorKind::ConditionNotMatch => {
+                    match self.length(key).await? {
+                        Some(length) if length == blob.len() => return Ok(()),
+                        found => {
+                            tracing::warn!(key, found, expected = blob.len(), "a damaged object is replaced");
+                        }
+                    }
+                    absent = false;
+                    continue;
+                }
+                Err(Unwritten::Storage(error))
+                    if absent && bucket::code(&error) == Some("NotImplemented") =>
+                {
+                    tracing::info!(
+                        "the bucket's service has no conditional writes: it is asked before each one"
+                    );
+                    self.unconditional.store(true, Relaxed);
+                    absent = false;
+                    continue;
+                }
+                Err(error) => return Err(self.unwritten(error)),
+            }
+            return match self.length(key).await? {
+                Some(length) if length == blob.len() => Ok(()),
+                found => Err(ImageError::Storage(format!(
+                    "storage took an object of {} bytes, and then {}",
+                    blob.len(),
+                    found.map_or_else(|| "had none".into(), |found| format!("had one of {found}")),
+                ))),
+            };
+        }
+    }
+
+    async fn send(&self, key: &str, blob: &Blob, absent: bool) -> Result<(), Unwritten> {
+        if blob.len() <= WHOLE {
+            let bytes = blob.read().map_err(|error| Unwritten::Blob(unread(error)))?;
+            return self.write(key, bytes, absent).await;
+        }
+        // It is closed never.
+        let _pen = self.pens.acquire().await.ok();
+        let mut draft = self.draft(key, absent).await?;
         match pour(blob, &mut draft.writer).await {
             Ok(()) => self.publish(draft, key).await,
             Err(error) => Err(draft.give_up(error).await),
@@ -104,46 +178,62 @@ impl Storage {
 
     /// Writes an object, over what is there. On disk when it returns.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ImageError> {
-        let mut draft = self.draft(key).await?;
+        self.write(key, bytes, false).await.map_err(|error| self.unwritten(error))
+    }
+
+    async fn write(&self, key: &str, bytes: Bytes, absent: bool) -> Result<(), Unwritten> {
+        let mut draft = self.draft(key, absent).await?;
         match draft.writer.write(bytes).await {
             Ok(()) => self.publish(draft, key).await,
-            Err(error) => Err(draft.give_up(unwritten(&error)).await),
+            Err(error) => Err(draft.give_up(error.into()).await),
         }
     }
 
     /// On a local disk an object is written under a temporary name first. (opendal's own `atomic_write_dir` repeats
-    /// the key's folders in there and leaves them behind: one empty folder per job.)
-    async fn draft(&self, key: &str) -> Result<Draft, ImageError> {
-        let temp = self.local.as_ref().map(|local| {
-            let key = format!("{TEMP}/{}", uuid::Uuid::new_v4());
-            Temporary { path: local.root.join(&key), key }
-        });
+    /// the key's folders in there and leaves them behind.)
+    async fn draft(&self, key: &str, absent: bool) -> Result<Draft, Unwritten> {
+        let temp = self.local.as_ref().map(|local| Temporary::below(&local.root));
         let target = temp.as_ref().map_or(key, |temp| &temp.key);
-        let writer = self.operator.writer(target).await.map_err(|e| unwritten(&e))?;
+        let writer = if self.bucket.is_some() {
+            let write = self.operator.writer_with(target).chunk(PART).if_not_exists(absent);
+            write.content_type(name::content_type(key)).cache_control(CACHE).await?
+        } else {
+            self.operator.writer(target).await?
+        };
         Ok(Draft { writer, temp })
     }
 
-    async fn publish(&self, mut draft: Draft, key: &str) -> Result<(), ImageError> {
+    async fn publish(&self, mut draft: Draft, key: &str) -> Result<(), Unwritten> {
+        if let Err(error) = plugin_api::failpoint("image.half") {
+            return Err(draft.give_up(Unwritten::Blob(failed_half(&error))).await);
+        }
         // Closing syncs the file's bytes; only then it gets its name.
         if let Err(error) = draft.writer.close().await {
-            return Err(draft.give_up(unwritten(&error)).await);
+            return Err(draft.give_up(error.into()).await);
         }
-        if let Some(temp) = &draft.temp {
-            self.operator.rename(&temp.key, key).await.map_err(|e| unwritten(&e))?;
-        }
-        self.settle(key).await
+        let (Some(local), Some(temp)) = (&self.local, &draft.temp) else { return Ok(()) };
+        let (from, to) = (temp.path.clone(), local.root.join(key));
+        self.locally(move |local| local.give_name(&from, &to)).await.map_err(Unwritten::Blob)
     }
 
     pub async fn read(&self, key: &str) -> Result<Bytes, ImageError> {
-        Ok(self.operator.read(key).await.map_err(|e| failed(&e))?.to_bytes())
+        Ok(self.operator.read(key).await.map_err(|e| self.failed(&e))?.to_bytes())
     }
 
     /// The object's length; `None`: there is none.
     pub async fn length(&self, key: &str) -> Result<Option<u64>, ImageError> {
+        if let Some(path) = self.local_path(key) {
+            // One look at a local disk costs less than the way to a thread that may wait, and back.
+            return match fs::metadata(path) {
+                Ok(found) => Ok(Some(found.len())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(refused(&error)),
+            };
+        }
         match self.operator.stat(key).await {
             Ok(found) => Ok(Some(found.content_length())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(self.failed(&error)),
         }
     }
 
@@ -154,8 +244,26 @@ impl Storage {
         from: u64,
         to: u64,
     ) -> Result<mpsc::Receiver<io::Result<Bytes>>, ImageError> {
-        let reader = self.operator.reader(key).await.map_err(|e| failed(&e))?;
+        let reader = self.operator.reader(key).await.map_err(|e| self.failed(&e))?;
         let (send, receive) = mpsc::channel(2);
+        if self.bucket.is_some() {
+            // One request for all of it.
+            let mut pieces = reader.into_bytes_stream(from..to).await.map_err(|e| self.failed(&e))?;
+            tokio::spawn(async move {
+                let mut left = to - from;
+                while let Some(piece) = pieces.next().await {
+                    left = left.saturating_sub(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
+                    let last = piece.is_err();
+                    if send.send(piece).await.is_err() || last {
+                        return;
+                    }
+                }
+                if left > 0 {
+                    send.send(Err(io::ErrorKind::UnexpectedEof.into())).await.ok();
+                }
+            });
+            return Ok(receive);
+        }
         tokio::spawn(async move {
             let mut at = from;
             while at < to {
@@ -164,10 +272,10 @@ impl Storage {
                 let piece = match piece {
                     Ok(bytes) if bytes.len() as u64 == end - at => Ok(bytes),
                     Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-                    Err(error) => Err(io::Error::other(failed(&error).to_string())),
+                    Err(error) => Err(io::Error::other(cause(&error))),
                 };
-                let broken = piece.is_err();
-                if send.send(piece).await.is_err() || broken {
+                let last = piece.is_err();
+                if send.send(piece).await.is_err() || last {
                     return;
                 }
                 at = end;
@@ -177,24 +285,43 @@ impl Storage {
     }
 
     pub async fn remove_with_copies(&self, key: &str) -> Result<(), ImageError> {
-        let upload = key.starts_with("uploads/"); // many in one folder, none with copies
-        if let Some((folder, _)) = key.rsplit_once('/')
-            && !upload
-        {
-            let beside = self.operator.list(&format!("{folder}/")).await.map_err(|e| failed(&e))?;
-            for entry in beside {
-                let copy = entry.path().strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
-                if copy {
-                    self.operator.delete(entry.path()).await.map_err(|e| failed(&e))?;
-                }
+        let copies = name::copies(key);
+        self.operator.delete_with(&copies).recursive(true).await.map_err(|e| self.failed(&e))?;
+        self.remove(key).await
+    }
+
+    /// Removes one object. None there is no error.
+    pub async fn remove(&self, key: &str) -> Result<(), ImageError> {
+        self.operator.delete(key).await.map_err(|e| self.failed(&e))
+    }
+
+    /// A walk over everything that is there.
+    pub async fn list(&self) -> Result<opendal::Lister, ImageError> {
+        self.operator.lister_with("").recursive(true).await.map_err(|e| self.failed(&e))
+    }
+
+    /// The next object of a walk; half-written files are none.
+    pub async fn next_key(&self, lister: &mut opendal::Lister) -> Result<Option<String>, ImageError> {
+        while let Some(entry) = lister.next().await {
+            let entry = entry.map_err(|e| self.failed(&e))?;
+            let half = self.local.is_some() && entry.path().starts_with(local::TEMP);
+            if entry.metadata().mode().is_file() && !half {
+                return Ok(Some(entry.path().to_owned()));
             }
         }
-        self.operator.delete(key).await.map_err(|e| failed(&e))?;
-        if let (Some(path), false) = (self.local_path(key), upload) {
-            // The job's folder goes with its last image; one that is not empty stays.
-            path.parent().map(fs::remove_dir);
+        Ok(None)
+    }
+
+    /// Length and time of the last write, in microseconds UTC.
+    pub async fn about(&self, key: &str) -> Result<Option<(u64, Option<i64>)>, ImageError> {
+        match self.operator.stat(key).await {
+            Ok(found) => {
+                let written = found.last_modified().map(|at| at.into_inner().as_microsecond());
+                Ok(Some((found.content_length(), written)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(&error)),
         }
-        Ok(())
     }
 
     pub async fn probe(&self) -> Result<(), ImageError> {
@@ -202,7 +329,7 @@ impl Storage {
         let sent = Bytes::from_static(b"probe");
         self.put(&key, sent.clone()).await?;
         let back = self.read(&key).await;
-        self.operator.delete(&key).await.map_err(|e| failed(&e))?;
+        self.remove(&key).await?;
         if back? == sent {
             Ok(())
         } else {
@@ -212,11 +339,61 @@ impl Storage {
 
     /// opendal syncs the file, not the folder that names it: without this a power cut may lose the name.
     async fn settle(&self, key: &str) -> Result<(), ImageError> {
+        let Some(file) = self.local_path(key) else { return Ok(()) };
+        self.locally(move |local| local.settle(&file)).await
+    }
+
+    /// Does `work` on the local folder, if there is one, in one trip to a thread that may wait.
+    async fn locally(
+        &self,
+        work: impl FnOnce(&Local) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), ImageError> {
         let Some(local) = self.local.clone() else { return Ok(()) };
-        let file = local.root.join(key);
-        let work = tokio::task::spawn_blocking(move || local.settle(&file));
-        let done = work.await.map_err(|_| ImageError::Storage("a folder was not synced".into()))?;
-        done.map_err(|error| ImageError::Storage(format!("a folder cannot be synced: {error}")))
+        let done = tokio::task::spawn_blocking(move || work(&local)).await;
+        done.map_err(|_| ImageError::Storage("the folder of images was not changed".into()))?
+            .map_err(|error| refused(&error))
+    }
+
+    /// A write that does not find its folder is no missing image.
+    fn unwritten(&self, error: Unwritten) -> ImageError {
+        match error {
+            Unwritten::Blob(error) => error,
+            Unwritten::Storage(error) => match self.failed(&error) {
+                ImageError::Missing => ImageError::Storage("the folder of images is gone".into()),
+                other => other,
+            },
+        }
+    }
+
+    fn failed(&self, error: &opendal::Error) -> ImageError {
+        if error.kind() == ErrorKind::NotFound {
+            return ImageError::Missing;
+        }
+        tracing::warn!(error = %error, "image storage failed");
+        ImageError::Storage(self.explain(error))
+    }
+
+    fn explain(&self, error: &opendal::Error) -> String {
+        self.bucket.as_ref().map_or_else(|| cause(error), |bucket| bucket.explain(error))
+    }
+}
+
+/// The folder of images, where storage is one.
+fn folder(settings: &Settings, data_dir: &Path) -> PathBuf {
+    data_dir.join(settings.options.root.as_deref().unwrap_or("images"))
+}
+
+/// Where objects lie, for people.
+pub fn place(settings: &Settings, data_dir: &Path) -> String {
+    let options = &settings.options;
+    match settings.kind.as_str() {
+        "fs" => folder(settings, data_dir).display().to_string(),
+        "memory" => "this process alone".into(),
+        _ => {
+            let root = options.root.as_deref().unwrap_or_default().trim_matches('/');
+            let below = if root.is_empty() { String::new() } else { format!(", below {root}/") };
+            format!("the bucket {}{below}", options.bucket.as_deref().unwrap_or_default())
+        }
     }
 }
 
@@ -227,7 +404,7 @@ struct Draft {
 }
 
 impl Draft {
-    async fn give_up(mut self, error: ImageError) -> ImageError {
+    async fn give_up(mut self, error: Unwritten) -> Unwritten {
         if self.temp.is_none() {
             self.writer.abort().await.ok();
         }
@@ -235,47 +412,9 @@ impl Draft {
     }
 }
 
-/// A temporary file; it goes when its write is given up or its future dropped. After the rename it is no more.
-struct Temporary {
-    key: String,
-    path: PathBuf,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        fs::remove_file(&self.path).ok();
-    }
-}
-
-impl Local {
-    /// Syncs the folder of `file`, and those above it up to the first whose own name is known to be on disk. From the
-    /// outside in: an outer folder is always being changed by somebody, and after its sync the inner one, changed
-    /// before, has little left to do.
-    fn settle(&self, file: &Path) -> io::Result<()> {
-        const REMEMBERED: usize = 4_096;
-        let mut fresh = Vec::new();
-        let mut outer = Vec::new();
-        for folder in file.ancestors().skip(1) {
-            outer.push(folder);
-            if folder == self.root || self.settled.lock().contains(folder) {
-                break;
-            }
-            fresh.push(folder.to_owned());
-        }
-        for folder in outer.into_iter().rev() {
-            fs::File::open(folder)?.sync_all()?;
-        }
-        let mut settled = self.settled.lock();
-        if settled.len() + fresh.len() > REMEMBERED {
-            settled.clear();
-        }
-        settled.extend(fresh);
-        Ok(())
-    }
-}
-
 /// Reads the blob off the async threads, a few pieces ahead of storage.
-async fn pour(blob: &Blob, writer: &mut opendal::Writer) -> Result<(), ImageError> {
+async fn pour(blob: &Blob, writer: &mut opendal::Writer) -> Result<(), Unwritten> {
+    let unread = |error| Unwritten::Blob(unread(error));
     let (send, mut receive) = mpsc::channel::<io::Result<Bytes>>(2);
     let blob = blob.clone();
     let expected = blob.len();
@@ -300,70 +439,34 @@ async fn pour(blob: &Blob, writer: &mut opendal::Writer) -> Result<(), ImageErro
     while let Some(piece) = receive.recv().await {
         let piece = piece.map_err(unread)?;
         written += piece.len() as u64;
-        writer.write(piece).await.map_err(|e| failed(&e))?;
+        writer.write(piece).await?;
     }
     reading.await.map_err(|_| unread(io::ErrorKind::Interrupted.into()))?;
     if written == expected { Ok(()) } else { Err(unread(io::ErrorKind::UnexpectedEof.into())) }
 }
 
-fn unread(error: io::Error) -> ImageError {
-    ImageError::Storage(format!("the image cannot be read again ({error})"))
+/// What the fault harness asks for: storage failed, not the blob.
+fn failed_half(error: &io::Error) -> ImageError {
+    ImageError::Storage(error.to_string())
 }
 
-/// A write that does not find its folder is no missing image.
-fn unwritten(error: &opendal::Error) -> ImageError {
-    match failed(error) {
-        ImageError::Missing => ImageError::Storage("the folder of images is gone".into()),
-        other => other,
-    }
+/// The local disk says no.
+fn refused(error: &io::Error) -> ImageError {
+    tracing::warn!(%error, "image storage failed");
+    ImageError::Storage(error.to_string())
+}
+
+fn opened(error: opendal::Error) -> ImageError {
+    ImageError::Storage(error.message().to_owned())
 }
 
 /// In the words of the innermost cause: "No space left on device", not "unexpected error".
-fn failed(error: &opendal::Error) -> ImageError {
-    if error.kind() == ErrorKind::NotFound {
-        return ImageError::Missing;
-    }
+fn cause(error: &opendal::Error) -> String {
     let mut text = error.message().to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
         text = inner.to_string();
         source = inner.source();
     }
-    tracing::warn!(error = %error, "image storage failed");
-    ImageError::Storage(text)
-}
-
-/// Creates the folder for this user alone; one that exists keeps its mode.
-fn private_folder(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Removes what writers that died left half-written.
-fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let age = entry.metadata().and_then(|about| about.modified()).map(|at| at.elapsed());
-        if matches!(age, Ok(Ok(age)) if age > LEFTOVER) {
-            fs::remove_file(entry.path()).ok();
-        }
-    }
-}
-
-#[cfg(test)]
-pub(super) use tests::age;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::SystemTime;
-
-    /// Makes a file as old as what a dead writer left.
-    pub fn age(path: &Path) {
-        let then = SystemTime::now() - LEFTOVER - Duration::from_secs(60);
-        fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
-    }
+    text
 }

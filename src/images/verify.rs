@@ -25,7 +25,6 @@ pub(super) struct Verified {
 /// Blocking: reads the blob once or twice.
 pub(super) fn verify(blob: &Blob, caps: Caps) -> Result<Verified, ImageError> {
     let refuse = |why: String| Err(ImageError::Unacceptable(why));
-    let unread = |error: io::Error| ImageError::Storage(format!("the image cannot be read again ({error})"));
     let bytes = blob.len();
     if bytes == 0 {
         return refuse("the image is empty".into());
@@ -57,8 +56,12 @@ pub(super) fn verify(blob: &Blob, caps: Caps) -> Result<Verified, ImageError> {
     if hashing.seen != bytes {
         return Err(unread(io::ErrorKind::UnexpectedEof.into()));
     }
-    let sha256 = hashing.digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex::encode(hashing.digest.finish());
     Ok(Verified { sniffed, sha256, bytes })
+}
+
+pub(super) fn unread(error: io::Error) -> ImageError {
+    ImageError::Unread(format!("the image cannot be read again ({error})"))
 }
 
 fn sha256() -> digest::Context {
@@ -132,9 +135,8 @@ mod tests {
             let verified = of(bytes).unwrap();
             assert_eq!(verified.sniffed, Sniffed { mime, width: edge, height: edge });
             assert_eq!(verified.bytes, bytes.len() as u64);
-            let digest = digest::digest(&digest::SHA256, bytes);
-            let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-            assert_eq!(verified.sha256, hex, "the hash is of all bytes");
+            let hash = hex::encode(digest::digest(&digest::SHA256, bytes));
+            assert_eq!(verified.sha256, hash, "the hash is of all bytes");
         }
     }
 

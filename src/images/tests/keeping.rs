@@ -27,6 +27,18 @@ async fn a_large_blob_in_a_file_is_streamed_into_storage() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_shorter_on_disk_than_it_came_is_tried_again_and_not_refused() {
+    let house = House::new();
+    let path = house.dir.path().join("spooled");
+    std::fs::write(&path, &FOX[..FOX.len() / 2]).unwrap();
+    let blob = Blob::temporary_file(path, FOX.len() as u64);
+    let what = Keep { job_id: Uuid::new_v4(), position: 0, team: "acme", created_us: NOW_US };
+    let error = house.images.keep(what, &blob).await.unwrap_err();
+    assert!(matches!(&error, ImageError::Unread(why) if why.contains("cannot be read again")), "{error}");
+    assert_eq!(leftovers(&house.root()), 0);
+}
+
+#[tokio::test]
 async fn a_repeat_changes_nothing() {
     let house = House::new();
     let what = Keep { job_id: Uuid::new_v4(), position: 0, team: "acme", created_us: NOW_US };
@@ -95,7 +107,7 @@ async fn what_dead_writers_left_is_swept_and_what_may_be_alive_is_not() {
     for name in ["old", "young"] {
         std::fs::write(folder.join(name), b"half").unwrap();
     }
-    storage::age(&folder.join("old"));
+    local::age(&folder.join("old"));
     house.reopened(Settings::default(), &KEYS);
     assert!(!folder.join("old").exists());
     assert!(folder.join("young").exists(), "another process may be writing it");
@@ -126,8 +138,9 @@ async fn an_image_goes_with_its_copies_and_its_neighbours_stay() {
     assert_eq!(leftovers(&house.root()), 1);
 
     house.images.remove(&neighbour.object_key).await.unwrap();
-    let job_folder = house.file(&image).parent().unwrap().to_owned();
-    assert!(!job_folder.exists(), "the last one takes the folder with it");
+    assert_eq!(leftovers(&house.root()), 0);
+    let day = house.file(&image).parent().unwrap().to_owned();
+    assert_eq!(std::fs::read_dir(day).unwrap().count(), 0, "not even the folder of its copies");
 }
 
 #[tokio::test]
@@ -150,7 +163,7 @@ async fn a_preview_is_small_made_once_and_kept() {
     assert_eq!((mime, small.width(), small.height()), (Mime::Webp, 256, 256));
     assert!(small.color().has_alpha());
 
-    let copy = house.root().join(format!("{}.256.webp", image.object_key));
+    let copy = house.root().join(format!("{}.copies/256.webp", image.object_key));
     std::fs::write(&copy, b"the kept one").unwrap();
     let (_, again) = house.images.preview(&image, 256, u64::MAX).await.unwrap().unwrap();
     assert_eq!(again, "the kept one", "it is not made again");
@@ -226,7 +239,7 @@ async fn settings_that_do_not_fit_are_refused_at_the_start() {
     };
     let with_option = |name: &str, value: serde_json::Value| {
         let mut settings = Settings::default();
-        settings.options.insert(name.into(), value);
+        settings.options.unknown.insert(name.into(), value);
         settings
     };
     for (settings, word) in [
@@ -234,7 +247,7 @@ async fn settings_that_do_not_fit_are_refused_at_the_start() {
         (Settings { delivery: Delivery::BaseUrl, ..Settings::default() }, "storage.base_url"),
         (Settings { kind: "s4".into(), ..Settings::default() }, "s4"),
         (with_option("rot", "pics".into()), "storage.options.rot"),
-        (with_option("root", 7.into()), "storage.options.root"),
+        (Settings { kind: "r2".into(), ..Settings::default() }, "storage.options"),
     ] {
         let error = open(settings).to_string();
         assert!(error.contains(word), "{word}: {error}");
@@ -243,7 +256,7 @@ async fn settings_that_do_not_fit_are_refused_at_the_start() {
 
 #[tokio::test]
 async fn storage_that_is_no_folder_does_the_same() {
-    let settings = Settings { kind: "memory".into(), options: serde_json::Map::new(), ..Settings::default() };
+    let settings = Settings { kind: "memory".into(), options: Options::default(), ..Settings::default() };
     let house = House::with(settings, LinkBase::http("https://pics.example"));
     house.images.health().await.unwrap();
     for bytes in [FOX.to_vec(), noise(600)] {

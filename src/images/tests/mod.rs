@@ -1,3 +1,4 @@
+mod buckets;
 mod keeping;
 mod links;
 
@@ -6,6 +7,7 @@ use crate::telemetry::{Clock, ManualClock};
 use http::{HeaderMap, Response, header};
 use parking_lot::Mutex;
 use std::{collections::HashMap, path::PathBuf};
+use testkit::{BucketServer, BucketTrouble};
 
 const FOX: &[u8] = include_bytes!("../testdata/fox_1024.png");
 const ALPHA: &[u8] = include_bytes!("../testdata/fox_1024_alpha.png");
@@ -35,6 +37,39 @@ struct House {
     rows: Arc<Rows>,
     clock: Arc<ManualClock>,
     dir: tempfile::TempDir,
+    /// Where storage is a bucket of this test's own.
+    server: Option<BucketServer>,
+}
+
+/// Storage in the bucket of a server.
+fn in_bucket(server: &BucketServer) -> Settings {
+    let options = serde_json::from_value(server.options()).unwrap();
+    Settings { kind: "s3".into(), options, ..Settings::default() }
+}
+
+/// Storage in the bucket of `TEST_S3_URL` (`http://id:secret@host:port/bucket`), below a prefix of its own.
+fn in_outer_bucket(url: &str) -> Settings {
+    let url = url::Url::parse(url).unwrap();
+    let options = Options {
+        root: Some(format!("test-{}", Uuid::new_v4())),
+        bucket: Some(url.path().trim_matches('/').into()),
+        endpoint: Some(url.origin().ascii_serialization()),
+        access_key_id: plugin_api::value::Secret::new(url.username()),
+        secret_access_key: plugin_api::value::Secret::new(url.password().unwrap_or_default()),
+        ..Options::default()
+    };
+    Settings { kind: "s3".into(), options, ..Settings::default() }
+}
+
+/// One over a folder, one over a bucket, and one over the bucket of `TEST_S3_URL`, if there is one.
+async fn houses() -> Vec<House> {
+    let base = || LinkBase::http("https://pics.example/");
+    let mut houses = vec![House::new(), House::over(BucketServer::start().await)];
+    match std::env::var("TEST_S3_URL") {
+        Ok(url) => houses.push(House::with(in_outer_bucket(&url), base())),
+        Err(_) => eprintln!("skipped: another S3 server than the built-in one needs TEST_S3_URL"),
+    }
+    houses
 }
 
 impl House {
@@ -46,7 +81,14 @@ impl House {
         let rows = Arc::new(Rows::default());
         let clock = ManualClock::at(NOW_US);
         let images = Images::open(settings, dir.path(), &KEYS, base, rows.clone(), clock.clone()).unwrap();
-        House { images, rows, clock, dir }
+        House { images, rows, clock, dir, server: None }
+    }
+    fn over(server: BucketServer) -> House {
+        let house = House::with(in_bucket(&server), LinkBase::http("https://pics.example/"));
+        House { server: Some(server), ..house }
+    }
+    fn server(&self) -> &BucketServer {
+        self.server.as_ref().unwrap()
     }
     /// Another process over the same folder, with other settings or keys.
     fn reopened(&self, settings: Settings, keys: &LinkKeys) -> Images {
@@ -105,6 +147,7 @@ fn row(job_id: Uuid, kept: &Kept, created_us: i64) -> Image {
         seed: None,
         created_us,
         expires_us: None,
+        deleted_us: None,
     }
 }
 
