@@ -1,14 +1,99 @@
 //! The models an owner may use, as `list_models` and the tools' schemas show them.
 
-use super::{Inner, ModelView, Owner, TargetView};
-use crate::providers::{ModelInfo, glob};
-use plugin_api::Capabilities;
+use super::{Inner, ModelView, Owner, ProviderView, TargetView};
+use crate::providers::{ModelInfo, Upstream, glob};
+use plugin_api::{Capabilities, RATIOS};
+use std::{any::Any, cmp::Ordering, sync::Arc};
+
+/// What the models of an owner are taken from.
+#[derive(Clone)]
+pub struct Offered {
+    /// Held, so that its place in memory stays its own.
+    registry: Arc<dyn Any + Send + Sync>,
+    /// Globs.
+    allowed: Vec<String>,
+}
+
+impl Offered {
+    pub fn new(registry: Arc<dyn Any + Send + Sync>, allowed: Vec<String>) -> Offered {
+        Offered { registry, allowed }
+    }
+
+    /// Nothing was reloaded between the two, whoever's they are.
+    pub fn is_of_one_registry(&self, other: &Offered) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.registry), Arc::as_ptr(&other.registry))
+    }
+
+    /// Both give the same models.
+    pub fn is(&self, other: &Offered) -> bool {
+        self.is_of_one_registry(other) && self.allowed == other.allowed
+    }
+}
 
 impl Inner {
+    pub(super) fn offered(&self, owner: &Owner) -> Offered {
+        {
+            let live = self.live.load();
+            Offered::new(live.registry.clone(), live.rules.models(&owner.team, &owner.key))
+        }
+    }
+
     pub(super) fn models(&self, owner: &Owner) -> Vec<ModelView> {
-        let allowed = self.rules.load().models(&owner.team, &owner.key);
+        let live = self.live.load();
+        let allowed = live.rules.models(&owner.team, &owner.key);
         let may = |info: &ModelInfo| allowed.iter().any(|pattern| glob::fits(pattern, &info.name));
-        self.registry.load().models().into_iter().filter(may).map(view).collect()
+        live.registry.models().into_iter().filter(may).map(view).collect()
+    }
+
+    /// The providers behind those models: first the default one, then the default model's.
+    pub(super) fn providers(&self, owner: &Owner) -> Vec<ProviderView> {
+        let mut models = self.models(owner);
+        models.sort_by_key(|model| !model.default);
+        let mut ids: Vec<String> = Vec::new();
+        for id in models.into_iter().flat_map(|model| model.providers) {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let registry = &self.live.load().registry;
+        if let Some(default) = &registry.routing.default_provider
+            && let Some(at) = ids.iter().position(|id| id == default)
+        {
+            ids[..=at].rotate_right(1);
+        }
+        ids.iter().filter_map(|id| registry.instance(id)).map(|upstream| provider(upstream)).collect()
+    }
+}
+
+fn provider(upstream: &Upstream) -> ProviderView {
+    let caps =
+        upstream.default_model().and_then(|model| upstream.capabilities(&model).cloned()).unwrap_or_default();
+    let owned = |(id, meaning): &(&'static str, &'static str)| ((*id).to_owned(), (*meaning).to_owned());
+    ProviderView {
+        id: upstream.id.clone(),
+        kind: upstream.kind.clone(),
+        styles: caps.styles.iter().map(owned).collect(),
+        resolutions: caps
+            .sizes
+            .examples()
+            .into_iter()
+            .map(|(w, h)| (format!("{w}x{h}"), shape(w, h)))
+            .collect(),
+    }
+}
+
+/// `16:9`, and in which direction.
+fn shape(width: u32, height: u32) -> String {
+    let ratio = f64::from(width) / f64::from(height);
+    let named = RATIOS.iter().find(|(w, h)| (f64::from(*w) / f64::from(*h) / ratio - 1.0).abs() < 0.03);
+    let direction = match width.cmp(&height) {
+        Ordering::Less => "portrait",
+        Ordering::Equal => "square",
+        Ordering::Greater => "landscape",
+    };
+    match named {
+        Some((w, h)) => format!("{w}:{h} {direction}"),
+        None => direction.to_owned(),
     }
 }
 
@@ -57,7 +142,7 @@ fn view(info: ModelInfo) -> ModelView {
 
 /// Optional arguments that have an effect at this model.
 fn honours(caps: &Capabilities) -> Vec<&'static str> {
-    let fixed = matches!(caps.sizes, plugin_api::SizeRule::Fixed(..));
+    let fixed = matches!(caps.sizes, plugin_api::SizeRule::Fixed(..)) || caps.sizes.is_auto_only();
     let list = [
         ("size", !fixed),
         ("quality", !caps.qualities.is_empty()),

@@ -43,7 +43,10 @@ pub fn decide(job: &Job, error: &ProviderError, routing: &Routing, left: Duratio
     if error.spend == Spend::None && job.cancel_requested {
         return Verdict::Cancel;
     }
-    let tries_left = job.attempts_made < i32::try_from(routing.retries.attempts).unwrap_or(i32::MAX);
+    // Somebody else's job is in the way, and will end: the tries are for failures.
+    let in_the_way = error.class == ErrorClass::ConcurrencyLimited;
+    let tries_left =
+        in_the_way || job.attempts_made < i32::try_from(routing.retries.attempts).unwrap_or(i32::MAX);
     let free = error.spend == Spend::None && tries_left && !job.cancel_requested;
     if (free || may_pay_twice)
         && let Some((target, after)) = next_target(job, error, routing, jitter, may_pay_twice)
@@ -132,47 +135,9 @@ fn fail(error: &ProviderError, ambiguous: bool) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Plan, Target};
 
     fn job(targets: usize, attempts_made: i32) -> Job {
-        let target = Target {
-            instance: "a".into(),
-            vendor_model: "m".into(),
-            class: "S".into(),
-            expected_ms: 1,
-            price: None,
-            price_source: None,
-        };
-        Job {
-            id: uuid::Uuid::new_v4(),
-            batch_id: None,
-            team: "t".into(),
-            key_id: "k".into(),
-            tool: "generate_image".into(),
-            request: serde_json::Value::Null,
-            prompt: None,
-            model: "m".into(),
-            plan: Plan { targets: vec![target; targets] },
-            target: 0,
-            instance: "a".into(),
-            file_prefix: None,
-            state: State::Running,
-            phase: None,
-            error_code: None,
-            error: None,
-            created_us: 0,
-            updated_us: 0,
-            finished_us: None,
-            deadline_us: 0,
-            lease_epoch: 1,
-            attempts_made,
-            next_run_us: 0,
-            priority: 0,
-            cancel_requested: false,
-            reserved: None,
-            cost: None,
-            adjustments: serde_json::Value::Null,
-        }
+        Job { state: State::Running, attempts_made, ..Job::sample("t", &vec!["a"; targets]) }
     }
 
     const LEFT: Duration = Duration::from_secs(600);
@@ -231,6 +196,15 @@ mod tests {
             ),
             "no wait goes past the deadline"
         );
+    }
+
+    #[test]
+    fn a_vendor_that_is_busy_with_another_job_is_asked_until_the_deadline() {
+        let five = Duration::from_secs(5);
+        let busy = ProviderError::new(ErrorClass::ConcurrencyLimited, "x").with_retry_after(Some(five));
+        assert!(matches!(verdict(&job(1, 50), &busy), Verdict::Again { target: 0, .. }));
+        let late = decide(&job(1, 50), &busy, &Routing::default(), five, 0.5);
+        assert!(matches!(late, Verdict::Fail { code: Code::ProviderUnavailable, .. }), "{late:?}");
     }
 
     #[test]

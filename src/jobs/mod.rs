@@ -5,10 +5,16 @@
 
 mod accept;
 mod attempt;
+mod audit;
 mod catalog;
 mod decide;
+mod deletion;
+mod draft;
 mod held;
+mod live;
+mod pauses;
 mod queue;
+mod quota;
 mod references;
 mod rules;
 mod settings;
@@ -17,20 +23,25 @@ mod wait;
 mod waiting;
 mod worker;
 
-pub use references::image_id;
+pub use audit::{Audit, AuditError, Audited, Finding, Kind, Outcome, audit};
+pub use catalog::Offered;
+pub use deletion::{Deletion, Object, delete_image};
+pub use draft::Desk;
+pub use live::Live;
+pub use quota::{Left, Limit};
+pub use references::{PutError, image_id};
 pub use rules::Rules;
 pub use settings::{Role, Settings};
 pub use view::{
-    Accepted, Cancelled, Code, Estimate, Generation, JobView, ModelView, Moment, Owner, Page, Refused,
-    TargetView,
+    Accepted, Cancelled, Code, Estimate, Explanation, Generation, JobView, ModelView, Moment, Owner, Page,
+    ProviderView, Refused, TargetView,
 };
 
 use crate::{
-    images::Images,
-    outbound::{Clients, Guard},
-    providers::Registry,
+    images::{Images, Kept},
+    outbound::Clients,
     spool::Spool,
-    store::{Image, JobRows, Listing, State, Store, StoreError},
+    store::{By, Filter, Image, JobRows, Listing, Store, StoreError, Used, Window},
     telemetry::SharedClock,
 };
 use arc_swap::ArcSwap;
@@ -43,7 +54,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, watch},
     time::Instant,
 };
 use tokio_util::task::TaskTracker;
@@ -61,15 +72,12 @@ pub enum JobsError {
 
 /// What jobs are made of.
 pub struct Parts {
-    pub settings: Settings,
-    pub rules: Rules,
+    pub live: Live,
     pub store: Store,
-    pub registry: Arc<Registry>,
     pub images: Arc<Images>,
     pub spool: Arc<Spool>,
     pub clients: Clients,
-    /// Where callers' reference URLs may point, and how large what they name may be.
-    pub references: Guard,
+    /// Largest image that a reference URL may name.
     pub max_image: u64,
     /// Where readable copies of finished images go.
     pub save_dir: Option<PathBuf>,
@@ -80,14 +88,15 @@ pub struct Parts {
 pub struct Jobs(Arc<Inner>);
 
 struct Inner {
-    settings: Settings,
-    rules: ArcSwap<Rules>,
+    /// `jobs.lease` and `jobs.role`: fixed while the process runs.
+    lease: Duration,
+    role: Role,
+    live: ArcSwap<Live>,
     store: Store,
-    registry: ArcSwap<Registry>,
     images: Arc<Images>,
     spool: Arc<Spool>,
     clients: Clients,
-    reference_guard: Guard,
+    reference_room: references::Room,
     max_image: u64,
     save_dir: Option<PathBuf>,
     clock: SharedClock,
@@ -129,15 +138,15 @@ impl Jobs {
     /// Starts the workers and the loops of this process's role.
     pub fn start(parts: Parts) -> Arc<Jobs> {
         let inner = Arc::new(Inner {
-            slots: Arc::new(Semaphore::new(parts.settings.workers.max(1) as usize)),
-            settings: parts.settings,
-            rules: ArcSwap::from_pointee(parts.rules),
+            reference_room: references::Room::new(parts.live.settings.reference_memory),
+            slots: Arc::new(Semaphore::new(parts.live.settings.workers.max(1) as usize)),
+            lease: *parts.live.settings.lease,
+            role: parts.live.settings.role,
+            live: ArcSwap::from_pointee(parts.live),
             store: parts.store,
-            registry: ArcSwap::from(parts.registry),
             images: parts.images,
             spool: parts.spool,
             clients: parts.clients,
-            reference_guard: parts.references,
             max_image: parts.max_image,
             save_dir: parts.save_dir,
             stopped: AtomicBool::new(false),
@@ -158,6 +167,19 @@ impl Jobs {
     /// Takes no more work, lets running attempts finish within `grace`, and lets go of what can be resumed.
     pub async fn stop(&self, grace: Duration) {
         self.0.stop(grace).await;
+    }
+
+    /// What new calls and attempts go by.
+    pub fn live(&self) -> Arc<Live> {
+        self.0.live.load_full()
+    }
+
+    /// Takes a new configuration. `jobs.workers`, `jobs.lease` and `jobs.role` in it must be the old ones.
+    pub fn reload(&self, live: Live) {
+        self.0.live.store(Arc::new(live));
+        // A provider may have come, have more room, or be paused.
+        self.0.wake.notify_one();
+        self.0.step_aside_soon();
     }
 
     /// Commits `count` jobs of one batch, or none. The ids are on disk when this returns.
@@ -181,14 +203,14 @@ impl Jobs {
     }
 
     /// Waits until all these jobs have ended or `until` has come; looks first. Jobs that the team does not have
-    /// are left out of the answer, which is in the order of `ids`. `moments` (bounded, never blocked on) hears of
+    /// are left out of the answer, which is in the order of `ids`. `moments` (never blocked on) hears of
     /// changes on the way.
     pub async fn wait(
         &self,
         team: &str,
         ids: &[Uuid],
         until: Instant,
-        moments: Option<mpsc::Sender<Moment>>,
+        moments: Option<watch::Sender<Option<Moment>>>,
     ) -> Result<Vec<JobView>, StoreError> {
         self.0.wait(team, ids, until, moments).await
     }
@@ -198,44 +220,83 @@ impl Jobs {
         self.0.cancel(team, id).await
     }
 
-    /// Jobs of the team, newest first. `states` empty: all.
-    pub async fn list(
-        &self,
-        team: &str,
-        states: &[State],
-        limit: u64,
-        offset: u64,
-    ) -> Result<Page<JobView>, StoreError> {
-        let listing = self.0.store.list_jobs(Some(team), states, limit, offset).await?;
+    /// Jobs, newest first.
+    pub async fn list(&self, filter: &Filter, window: Window) -> Result<Page<JobView>, StoreError> {
+        let listing = self.0.store.list_jobs(filter, window).await?;
         Ok(page(listing, |rows| self.0.plain_view(rows)))
     }
 
-    /// Finished images of the team with their jobs, newest first.
+    /// Finished images with their jobs, newest first.
     pub async fn generations(
         &self,
-        team: &str,
-        limit: u64,
-        offset: u64,
+        filter: &Filter,
+        window: Window,
     ) -> Result<Page<(Image, JobView)>, StoreError> {
-        let listing = self.0.store.list_images(team, limit, offset).await?;
+        let listing = self.0.store.list_images(filter, window).await?;
         Ok(page(listing, |(image, rows)| (image, self.0.plain_view(rows))))
     }
 
-    /// An image of the team, with its job.
+    /// An image of the team, with its job; also one that was deleted.
     pub async fn image(&self, team: &str, id: Uuid) -> Result<Option<(Image, JobView)>, StoreError> {
         let Some(image) = self.0.store.image(team, id).await? else { return Ok(None) };
         let job = self.job(team, image.job_id).await?;
         Ok(job.map(|job| (image, job)))
     }
 
+    /// Deletes an image of the team: nobody is given it from now on, and its storage is freed. `None`: the team has
+    /// no such image.
+    ///
+    /// # Errors
+    /// The database is away; nothing is deleted.
+    pub async fn delete_image(&self, team: &str, id: Uuid) -> Result<Option<Deletion>, StoreError> {
+        let inner = self.0.clone();
+        let team = team.to_owned();
+        // In a task of its own: a client that leaves must not leave the object to the sweep.
+        let deleting = tokio::spawn(async move { inner.delete_image(&team, id).await });
+        deleting.await.unwrap_or_else(|gone| Err(StoreError(format!("the deletion broke off: {gone}"))))
+    }
+
     /// What a generation would cost and whether it would be accepted; buys nothing.
     pub async fn estimate(&self, owner: &Owner, generation: Generation) -> Result<Estimate, StoreError> {
-        self.0.estimate(owner, generation).await
+        self.0.estimate(owner, &generation).await
+    }
+
+    /// Where the least that a model can be asked for would go now, and why; buys nothing.
+    pub async fn explain_model(&self, owner: &Owner, model: &str) -> Result<Explanation, StoreError> {
+        self.0.explain_model(owner, model).await
+    }
+
+    /// Every limit of this owner's team and key, and what is left of it.
+    pub async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError> {
+        self.0.quota(owner).await
+    }
+
+    /// What was used, as far as jobs are remembered; of the filter, team and time count.
+    pub async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError> {
+        self.0.store.usage(filter, by).await
     }
 
     /// The models this owner may use.
     pub fn models(&self, owner: &Owner) -> Vec<ModelView> {
         self.0.models(owner)
+    }
+
+    /// Takes the bytes of an upload slot, once: its id, and what was stored.
+    ///
+    /// # Errors
+    /// The link is no good any more, the bytes are no image, or they cannot be stored.
+    pub async fn put_upload(&self, token: &str, bytes: bytes::Bytes) -> Result<(Uuid, Kept), PutError> {
+        self.0.put_upload(token, bytes).await
+    }
+
+    /// The providers behind the models this owner may use, the default first.
+    pub fn providers(&self, owner: &Owner) -> Vec<ProviderView> {
+        self.0.providers(owner)
+    }
+
+    /// Where [`Jobs::models`] takes its answer from: as long as that is the same, so is the answer.
+    pub fn offered(&self, owner: &Owner) -> Offered {
+        self.0.offered(owner)
     }
 
     /// Jobs waiting and jobs running, over all teams and nodes.
@@ -249,7 +310,7 @@ fn page<A, B>(listing: Listing<A>, view: impl FnMut(A) -> B) -> Page<B> {
         rows: listing.rows.into_iter().map(view).collect(),
         total: listing.total,
         total_is_minimum: listing.total_is_minimum,
-        has_more: listing.has_more,
+        next: listing.next,
     }
 }
 
@@ -259,6 +320,7 @@ impl Inner {
         JobView {
             job: rows.job,
             images: rows.images,
+            deleted: rows.deleted,
             attempts: rows.attempts,
             queue_position: None,
             progress,

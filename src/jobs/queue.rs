@@ -1,7 +1,7 @@
 //! What goes on without being asked: claims, heartbeats, rescue, sweeps, retention, looking for those who wait.
 
 use super::{Inner, Role, held::Held};
-use crate::store::{Claimed, Job, Retain, Shares};
+use crate::store::{Claimed, Job, News, Retain, Shares};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -17,7 +17,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const RETENTION: Duration = Duration::from_secs(60);
 /// No attempt ends later than this after its answer came.
 const ANSWER_AGE: Duration = Duration::from_secs(3_600);
-/// Most orphans taken at once.
+/// Most orphans taken in one transaction.
 const RESCUED: u64 = 64;
 
 impl Inner {
@@ -25,7 +25,9 @@ impl Inner {
     pub(super) fn spawn_loops(self: &Arc<Inner>) {
         let inner = self.clone();
         self.loops.spawn(async move { inner.look_for_waiters().await });
-        if self.settings.role == Role::Api {
+        let inner = self.clone();
+        self.loops.spawn(async move { inner.hear().await });
+        if self.role == Role::Api {
             return;
         }
         let inner = self.clone();
@@ -39,31 +41,35 @@ impl Inner {
     }
 
     pub(super) fn shares(&self) -> Shares {
-        self.rules.load().shares(&self.registry.load())
+        self.live.load().shares()
     }
 
     pub(super) fn lease_us(&self) -> i64 {
-        self.settings.lease.as_us()
+        i64::try_from(self.lease.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Time until the job's deadline.
     pub(super) fn left(&self, job: &Job) -> Duration {
-        Duration::from_micros(u64::try_from(job.deadline_us - self.clock.now_us()).unwrap_or(0))
+        Duration::from_micros(u64::try_from(job.deadline_us - self.store.steady_us()).unwrap_or(0))
     }
 
     pub(super) fn image_expiry(&self, team: &str) -> Option<i64> {
-        self.rules.load().image_life_us(team).map(|life| self.clock.now_us() + life)
+        self.live.load().rules.image_life_us(team).map(|life| self.clock.now_us() + life)
     }
 
     pub(super) fn hold(&self, claimed: &Claimed) -> Arc<Held> {
-        let held = Arc::new(Held::new(claimed.job.lease_epoch, *self.settings.lease));
+        let held = Arc::new(Held::new(claimed.job.lease_epoch, self.lease));
         self.mine.lock().insert(claimed.job.id, held.clone());
         held
     }
 
-    pub(super) fn let_go(&self, id: Uuid) {
-        self.mine.lock().remove(&id);
-        self.cancelled.lock().remove(&id);
+    /// Lets go of what this run held. A job that was put back may be held again already, by another run.
+    pub(super) fn let_go(&self, id: Uuid, held: &Arc<Held>) {
+        let mut mine = self.mine.lock();
+        if mine.get(&id).is_some_and(|other| Arc::ptr_eq(other, held)) {
+            mine.remove(&id);
+            self.cancelled.lock().remove(&id);
+        }
     }
 
     pub(super) fn is_cancel_requested(&self, id: Uuid) -> bool {
@@ -104,6 +110,16 @@ impl Inner {
                 if free == 0 {
                     break;
                 }
+                // Every job that ends wakes this loop, and mostly nobody waits. A claim is a transaction of many
+                // questions, and keeps all free slots meanwhile: a call that comes then would have to queue.
+                match self.store.any_queued().await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "looking for work failed");
+                        break;
+                    }
+                }
                 let wanted = u32::try_from(free).unwrap_or(0);
                 let Ok(mut permits) = self.slots.clone().try_acquire_many_owned(wanted) else { break };
                 let claimed = match self.store.claim(&self.owner, self.lease_us(), free, &self.shares()).await
@@ -130,8 +146,7 @@ impl Inner {
 
     /// Renews this process's leases, and learns which were lost.
     async fn keep_leases(self: Arc<Inner>) {
-        let lease = *self.settings.lease;
-        let mut beat = interval(lease / 3);
+        let mut beat = interval(self.lease / 3);
         loop {
             beat.tick().await;
             let before: Vec<(Uuid, Arc<Held>)> =
@@ -152,7 +167,7 @@ impl Inner {
         for (id, held) in before {
             match holds.get(id) {
                 Some((epoch, cancel)) if *epoch == held.epoch => {
-                    held.renewed(sent, *self.settings.lease);
+                    held.renewed(sent, self.lease);
                     if *cancel {
                         self.cancelled.lock().insert(*id);
                     }
@@ -165,22 +180,34 @@ impl Inner {
 
     /// Takes over orphans, brings delayed jobs back, ends those past their deadline.
     async fn sweep(self: Arc<Inner>) {
-        let mut beat = interval(*self.settings.lease / 3);
+        let mut beat = interval(self.lease / 3);
         loop {
             beat.tick().await;
+            self.step_aside().await;
             self.bring_back().await;
             if self.is_stopping() {
                 continue;
             }
-            let mine: Vec<Uuid> = self.mine.lock().keys().copied().collect();
-            match self.store.rescue(&self.owner, self.lease_us(), RESCUED, &mine).await {
-                Ok(rescued) => {
-                    for one in rescued {
-                        tracing::warn!(job.id = %one.job.id, epoch = one.job.lease_epoch, "took over an orphaned job");
-                        self.resume(one);
-                    }
+            // All of them in this sweep, in transactions that leave others room.
+            while self.rescue().await == RESCUED {}
+        }
+    }
+
+    /// Returns how many orphans were taken over.
+    async fn rescue(self: &Arc<Inner>) -> u64 {
+        let mine: Vec<Uuid> = self.mine.lock().keys().copied().collect();
+        match self.store.rescue(&self.owner, self.lease_us(), RESCUED, &mine).await {
+            Ok(rescued) => {
+                let n = rescued.len() as u64;
+                for one in rescued {
+                    tracing::warn!(job.id = %one.job.id, epoch = one.job.lease_epoch, "took over an orphaned job");
+                    self.resume(one);
                 }
-                Err(error) => tracing::warn!(%error, "rescue failed"),
+                n
+            }
+            Err(error) => {
+                tracing::warn!(%error, "rescue failed");
+                0
             }
         }
     }
@@ -189,12 +216,12 @@ impl Inner {
     fn resume(self: &Arc<Inner>, claimed: Claimed) {
         let inner = self.clone();
         // Its lease is kept while it waits for a slot.
-        self.hold(&claimed);
+        let held = self.hold(&claimed);
         self.tasks.spawn(async move {
             let id = claimed.job.id;
             match inner.slots.clone().acquire_owned().await {
                 Ok(permit) => inner.start(claimed, permit),
-                Err(_) => inner.let_go(id),
+                Err(_) => inner.let_go(id, &held),
             }
         });
     }
@@ -218,6 +245,17 @@ impl Inner {
         }
     }
 
+    /// Passes on what other nodes tell: who waits here need not wait for the next look.
+    async fn hear(self: Arc<Inner>) {
+        let Some(mut listener) = self.store.listener() else { return };
+        loop {
+            match listener.next().await {
+                News::Changed(jobs) => jobs.into_iter().for_each(|id| self.waiters.changed(id)),
+                News::Work => self.wake.notify_one(),
+            }
+        }
+    }
+
     /// Deletes what has lived its time: objects first, rows second.
     async fn forget(self: Arc<Inner>) {
         let mut beat = interval(RETENTION);
@@ -230,19 +268,7 @@ impl Inner {
     }
 
     async fn forget_once(&self) -> anyhow::Result<()> {
-        let expired = self.store.expired(self.clock.now_us()).await?;
-        let (mut images, mut uploads) = (Vec::new(), Vec::new());
-        for image in expired.images {
-            self.images.remove(&image.object_key).await?;
-            images.push(image.id);
-        }
-        for upload in expired.uploads {
-            self.images.remove(&upload.object_key).await?;
-            uploads.push(upload.id);
-        }
-        if !images.is_empty() || !uploads.is_empty() {
-            self.store.forget_objects(images, uploads).await?;
-        }
+        self.sweep_objects().await?;
         // Answers of attempts that ended while somebody else held the job.
         let spool = self.spool.clone();
         let old = tokio::task::spawn_blocking(move || spool.answers_older_than(ANSWER_AGE)).await??;
@@ -250,7 +276,8 @@ impl Inner {
         for attempt in old.into_iter().filter(|attempt| !open.contains(attempt)) {
             self.spool.remove(attempt)?;
         }
-        self.store.forget_rows(Retain { jobs_us: self.settings.retention.as_us() }).await?;
+        let jobs_us = self.live.load().settings.retention.as_us();
+        self.store.forget_rows(Retain { jobs_us }).await?;
         Ok(())
     }
 

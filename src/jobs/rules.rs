@@ -56,7 +56,8 @@ impl Rules {
         let now = Instant::now();
         // One that takes no call now takes no job either.
         let open = |upstream: &Arc<Upstream>| {
-            let cap = if upstream.is_closed(now) { Some(0) } else { upstream.concurrency };
+            let closed = upstream.is_closed(now) || registry.paused_since(&upstream.id).is_some();
+            let cap = if closed { Some(0) } else { upstream.concurrency };
             (upstream.id.clone(), cap)
         };
         Shares {

@@ -1,9 +1,9 @@
-use plugin_api::value::Span;
+use plugin_api::value::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `jobs:` the queue and its workers.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Attempts in flight on this node.
@@ -19,6 +19,8 @@ pub struct Settings {
     pub idempotency_ttl: Span,
     /// Above zero: the same key with the same arguments inside it gets the same job.
     pub duplicate_window: Span,
+    /// Reference images in memory at the same time, while vendors are asked; more calls wait.
+    pub reference_memory: ByteSize,
     pub role: Role,
 }
 
@@ -32,6 +34,7 @@ impl Default for Settings {
             retention: Span::secs(30 * 86_400),
             idempotency_ttl: Span::secs(86_400),
             duplicate_window: Span::secs(0),
+            reference_memory: ByteSize::mib(96),
             role: Role::All,
         }
     }

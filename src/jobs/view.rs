@@ -1,15 +1,21 @@
 //! What callers ask of jobs, and what they see of them.
 
-use crate::store::{Attempt, Image, Job};
+use crate::{
+    providers::{Claims, Explained},
+    store::{Attempt, Image, Job, Place},
+};
 use plugin_api::{ImageRequest, Parameters, value::Money};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Who a job belongs to, and what limits are counted by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
     pub team: String,
     pub key: String,
+    /// What routes may ask for beside them.
+    pub claims: Arc<Claims>,
 }
 
 /// A generation as a face has read it: typed, checked for form, not yet for what a model can do.
@@ -54,6 +60,8 @@ pub struct Accepted {
 pub struct JobView {
     pub job: Job,
     pub images: Vec<Image>,
+    /// Images that were deleted.
+    pub deleted: Vec<Image>,
     pub attempts: Vec<Attempt>,
     /// How many jobs of its team stand before it, for a waiting job.
     pub queue_position: Option<u64>,
@@ -79,7 +87,8 @@ pub struct Page<T> {
     /// Counted up to 10,000.
     pub total: u64,
     pub total_is_minimum: bool,
-    pub has_more: bool,
+    /// The last row of this page, if more come after it.
+    pub next: Option<Place>,
 }
 
 /// What cancelling came to.
@@ -108,6 +117,14 @@ pub struct Estimate {
     pub basis: String,
     /// Empty: it would be accepted.
     pub refusals: Vec<Refused>,
+}
+
+/// A price before buying, and how the target was chosen.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    pub estimate: Estimate,
+    /// `None`: what is asked for has no form that could be routed.
+    pub routing: Option<Explained>,
 }
 
 /// Why a generation was not accepted: a sentence that says what to do.
@@ -210,6 +227,17 @@ pub struct ModelView {
     pub targets: Vec<TargetView>,
     /// Why it is off.
     pub off: Option<String>,
+}
+
+/// A provider that is on, and what its default model offers to choose from.
+#[derive(Debug, Clone)]
+pub struct ProviderView {
+    pub id: String,
+    pub kind: String,
+    /// Style id and what it means.
+    pub styles: Vec<(String, String)>,
+    /// Size and its shape: `1024x1024`, `1:1`.
+    pub resolutions: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 use tokio::{
-    sync::mpsc,
+    sync::watch,
     time::{Instant, timeout_at},
 };
 use uuid::Uuid;
@@ -32,27 +32,36 @@ impl Inner {
         team: &str,
         ids: &[Uuid],
         until: Instant,
-        moments: Option<mpsc::Sender<Moment>>,
+        moments: Option<watch::Sender<Option<Moment>>>,
     ) -> Result<Vec<JobView>, StoreError> {
         // Registered before the look, so that no change falls between.
         let waiting = self.waiters.register(ids);
+        let over = || self.is_stopped() || Instant::now() >= until;
+        // A short look does for those who hear of nothing in between.
+        if moments.is_none() && !over() && self.store.any_open(team, ids).await? {
+            timeout_at(until, waiting.changed()).await.ok();
+        }
         let mut told = None;
         loop {
             let views = self.views(team, ids).await?;
-            let moment = moment(&views);
-            let over = self.stopped.load(Ordering::Acquire) || Instant::now() >= until;
-            if over || views.iter().all(|v| v.job.state.is_final()) {
+            if over() || views.iter().all(|v| v.job.state.is_final()) {
                 return Ok(views);
             }
-            if let Some(moments) = &moments
-                && told.as_ref() != Some(&moment)
-            {
-                // A slow reader misses a moment; it never holds up a wait.
-                moments.try_send(moment.clone()).ok();
-                told = Some(moment);
+            if let Some(moments) = &moments {
+                let moment = moment(&views);
+                if told.as_ref() != Some(&moment) {
+                    // A slow reader sees the newest only; it never holds up a wait.
+                    moments.send_replace(Some(moment.clone()));
+                    told = Some(moment);
+                }
             }
+            drop(views); // thousands may wait, and long
             timeout_at(until, waiting.changed()).await.ok();
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     pub(super) async fn cancel(

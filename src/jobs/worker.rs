@@ -7,7 +7,7 @@ use super::{
     held::Held,
 };
 use crate::store::{AttemptEnd, Claimed, End, Finish, Finished, NextTried, NextTry};
-use plugin_api::{ProviderError, Spend};
+use plugin_api::{ErrorClass, ProviderError, Spend};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
@@ -18,12 +18,13 @@ const PAUSE: Duration = Duration::from_millis(500);
 struct Running {
     inner: Arc<Inner>,
     id: uuid::Uuid,
+    held: Arc<Held>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.inner.let_go(self.id);
+        self.inner.let_go(self.id, &self.held);
         drop(self.permit.take());
         self.inner.wake.notify_one();
     }
@@ -35,24 +36,22 @@ impl Inner {
         let inner = self.clone();
         // Held before the task runs: the sweep must not take the job for an orphan.
         let held = inner.hold(&claimed);
-        let guard = Running { inner: inner.clone(), id: claimed.job.id, permit: Some(permit) };
-        inner.tasks.clone().spawn(async move {
-            inner.run(claimed, held).await;
-            drop(guard);
-        });
+        let mut running = Running { inner: inner.clone(), id: claimed.job.id, held, permit: Some(permit) };
+        inner.tasks.clone().spawn(async move { inner.run(claimed, &mut running).await });
     }
 
-    async fn run(self: &Arc<Inner>, mut claimed: Claimed, mut held: Arc<Held>) {
+    async fn run(self: &Arc<Inner>, mut claimed: Claimed, running: &mut Running) {
         loop {
             let (id, instance) = (claimed.job.id, claimed.attempt.instance.clone());
             let started = std::time::Instant::now();
-            let attempted = Run { inner: self, claimed: &claimed, held: held.clone() }.attempt().await;
+            let attempted =
+                Run { inner: self, claimed: &claimed, held: running.held.clone() }.attempt().await;
             let next = self.conclude(&claimed, attempted, &instance, started.elapsed()).await;
             self.waiters.changed(id);
             match next {
                 Some(next) => {
                     claimed = next;
-                    held = self.hold(&claimed);
+                    running.held = self.hold(&claimed);
                 }
                 None => return,
             }
@@ -85,7 +84,7 @@ impl Inner {
             Attempted::NotStored(why) => {
                 tracing::error!(job.id = %job.id, %why, "a paid image could not be stored");
                 let error = format!(
-                    "The image was made, but storage did not take it before the job's deadline: {why}"
+                    "The image was made, but what came of it could not be read again before the job's deadline: {why}"
                 );
                 let end = End::Failed {
                     code: Code::StorageError.as_str(),
@@ -100,9 +99,9 @@ impl Inner {
                 let after = after.clamp(Duration::from_millis(50), Duration::from_secs(30));
                 self.next_try(claimed, None, job.target, after).await
             }
-            Attempted::Lost => {
+            Attempted::Lost { out } => {
                 tracing::warn!(job.id = %job.id, "the lease could not be trusted; whoever holds it goes on");
-                if claimed.rescued {
+                if out || claimed.rescued {
                     // Its attempt may be out and must not be replaced: whoever rescues it next goes on with it.
                     return None;
                 }
@@ -124,12 +123,11 @@ impl Inner {
     }
 
     async fn after_failure(self: &Arc<Inner>, claimed: &Claimed, error: &ProviderError) -> Option<Claimed> {
-        let registry = self.registry.load_full();
+        let live = self.live.load_full();
         // A cancellation may have been asked for since the claim.
         let mut job = claimed.job.clone();
         job.cancel_requested |= self.is_cancel_requested(job.id);
-        let jitter = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
-        match decide(&job, error, &registry.routing, self.left(&job), jitter) {
+        match decide(&job, error, &live.registry.routing, self.left(&job), fastrand::f64()) {
             Verdict::Again { target, after } => {
                 let end = attempt_end(claimed, &error.class.to_string(), error.spend, Some(error));
                 self.next_try(claimed, Some(end), target, after).await
@@ -164,7 +162,7 @@ impl Inner {
         target: usize,
         after: Duration,
     ) -> Option<Claimed> {
-        let run_at_us = if after.is_zero() { 0 } else { self.clock.now_us() + after.as_micros() as i64 };
+        let run_at_us = if after.is_zero() { 0 } else { self.store.steady_us() + after.as_micros() as i64 };
         let next = NextTry {
             job_id: claimed.job.id,
             epoch: claimed.job.lease_epoch,
@@ -178,11 +176,11 @@ impl Inner {
                 // Whoever holds the job now may need the answer.
                 Ok(NextTried::Stale) => return None,
                 Ok(NextTried::Started(again)) => {
-                    self.drop_answer(claimed.attempt.id);
+                    self.drop_answer(claimed);
                     return Some(*again);
                 }
                 Ok(NextTried::Waits) => {
-                    self.drop_answer(claimed.attempt.id);
+                    self.drop_answer(claimed);
                     if !after.is_zero() {
                         self.wake_after(after);
                     }
@@ -197,8 +195,11 @@ impl Inner {
     }
 
     /// The database knows how the attempt ended: its answer is needed no more.
-    fn drop_answer(&self, attempt: uuid::Uuid) {
-        if let Err(error) = self.spool.remove(attempt) {
+    fn drop_answer(&self, claimed: &Claimed) {
+        let attempt = claimed.attempt.id;
+        // Only a dead worker leaves more than its answer.
+        let leftovers = if claimed.rescued { self.spool.remove_leftovers(attempt) } else { Ok(()) };
+        if let Err(error) = self.spool.remove(attempt).and(leftovers) {
             tracing::warn!(attempt.id = %attempt, %error, "a spooled answer could not be deleted");
         }
     }
@@ -210,8 +211,12 @@ impl Inner {
                 Ok(Finished::Applied(_)) => break,
                 Ok(Finished::Stale) => {
                     tracing::warn!(job.id = %claimed.job.id, epoch = finish.epoch, "a stale end was not written");
-                    // Whoever holds the job now may need the answer.
-                    return;
+                    // Whoever holds the job now may need the answer, unless the attempt has ended: then it was this
+                    // very end, written by a try that was not heard to succeed.
+                    match self.store.open_attempts(&[claimed.attempt.id]).await {
+                        Ok(open) if open.is_empty() => break,
+                        _ => return,
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(job.id = %claimed.job.id, %error, "an end waits to be written");
@@ -219,7 +224,7 @@ impl Inner {
                 }
             }
         }
-        self.drop_answer(claimed.attempt.id);
+        self.drop_answer(claimed);
     }
 }
 
@@ -256,5 +261,8 @@ fn attempt_end(claimed: &Claimed, outcome: &str, spend: Spend, error: Option<&Pr
             Spend::Possible => "possible",
             Spend::Certain => "certain",
         },
+        unheard: claimed.rescued
+            && claimed.attempt.ticket.is_none()
+            && error.is_some_and(|e| e.class == ErrorClass::OutcomeUnknown),
     }
 }
