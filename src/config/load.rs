@@ -2,17 +2,21 @@
 
 use super::{
     Config,
+    credentials::{Credential, credentials},
+    files,
     problem::{At, ConfigErrors, Origin, Problem, Problems},
-    schema::{NOT_BUILT, schema},
+    schema::schema,
     tree::{Entry, Kind, Node, parse},
     variables::{read_env_file, substitute},
     walk::{Spot, Walk},
 };
-use crate::providers::{Instance, Upstream};
+use crate::providers::{Catalog, Instance, Upstream};
+use indexmap::IndexMap;
 use plugin_api::Plugin;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// What to read. Nothing is taken from the process itself, so that a test owns all of it.
@@ -28,6 +32,8 @@ pub struct LoadOptions {
     pub environment: BTreeMap<String, String>,
     /// Where `config.yaml` and `.env` are looked for.
     pub working_dir: PathBuf,
+    /// A gateway that runs reads once more: an empty file is half of one, not the built-in settings.
+    pub again: bool,
 }
 
 /// A configuration that holds together.
@@ -40,8 +46,12 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// What is set and not served yet.
     pub later: Vec<String>,
-    /// Instances whose kind is known and whose plugin is not in this build, with the reason.
-    pub off: BTreeMap<String, String>,
+    /// The secret fields of each instance.
+    pub credentials: BTreeMap<String, Vec<Credential>>,
+    /// What it was read by.
+    pub options: LoadOptions,
+    /// Every file that had a say: those that were read, and the usual ones that were not there.
+    pub files: Vec<PathBuf>,
 }
 
 const BUILTIN: &str = include_str!("builtin.yaml");
@@ -53,6 +63,21 @@ const BUILTIN: &str = include_str!("builtin.yaml");
 /// # Errors
 /// All that is wrong, in one go.
 pub fn load(options: &LoadOptions, plugins: &[Plugin]) -> Result<Loaded, ConfigErrors> {
+    load_noting(options, plugins, &mut Vec::new())
+}
+
+/// As [`load`]; `files` gets every file that has a say, also when one of them is wrong.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_noting(
+    options: &LoadOptions,
+    plugins: &[Plugin],
+    files: &mut Vec<PathBuf>,
+) -> Result<Loaded, ConfigErrors> {
+    for (named, usual) in [(&options.file, "config.yaml"), (&options.env_file, ".env")] {
+        files.push(options.working_dir.join(named.as_deref().unwrap_or(Path::new(usual))));
+    }
     let file = find(options.file.as_deref(), &options.working_dir, "config.yaml");
     let environment = environment(options)?;
     let name = file.as_deref().map_or("configuration".into(), |f| shown(f, &options.working_dir));
@@ -60,7 +85,7 @@ pub fn load(options: &LoadOptions, plugins: &[Plugin]) -> Result<Loaded, ConfigE
     let (sets, values) = split_sets(&options.sets, &mut problems);
 
     let start = At { origin: Origin::File, line: 1, column: 1 };
-    let text = file.as_deref().map(read).transpose()?.unwrap_or_default();
+    let text = file.as_deref().map(|file| read(file, options.again)).transpose()?.unwrap_or_default();
     // Without a tree every further check would be noise.
     let Ok(tree) = parse(&text, Origin::File, &mut problems) else {
         return Err(problems.finish(&name, &sets));
@@ -78,9 +103,9 @@ pub fn load(options: &LoadOptions, plugins: &[Plugin]) -> Result<Loaded, ConfigE
 
     let schema = schema(plugins);
     let folder = file.as_deref().and_then(Path::parent).unwrap_or(&options.working_dir).to_owned();
-    let mut walk = Walk { root: &schema, folder: &folder, problems, positions: BTreeMap::new() };
+    let mut walk = Walk { root: &schema, folder: &folder, problems, positions: BTreeMap::new(), files };
     let value = walk.value(&tree, &schema, "");
-    let Walk { mut problems, positions, .. } = walk;
+    let Walk { mut problems, positions, files, .. } = walk;
     super::references::check(&tree, &mut problems);
 
     let config = serde_json::from_value::<Config>(value.unwrap_or_default());
@@ -100,14 +125,18 @@ pub fn load(options: &LoadOptions, plugins: &[Plugin]) -> Result<Loaded, ConfigE
     config.teams.entry("default".into()).or_default();
     in_order(&mut config, &tree);
     let place = |path: &str| place(&positions, path, start);
-    let warnings = super::checks::check(&mut config, &place, &mut problems);
-    plugins_accept(&config, plugins, &place, &mut problems);
+    let mut warnings = super::checks::check(&mut config, &folder, files, &place, &mut problems);
+    let instances = plugins_accept(&config, plugins, &place, &mut problems);
+    if let Some(catalog) = catalog(&config, instances, &place, &mut problems) {
+        warnings.extend(super::checks::prove(&config, &catalog, &place, &mut problems));
+    }
     let later = super::later::check(&config, &place, &mut problems);
     if !problems.is_empty() {
         return Err(problems.finish(&name, &sets));
     }
-    let off = off(&config, plugins);
-    Ok(Loaded { config, file, warnings, later, off })
+    let credentials = credentials(&tree, &config.providers, plugins);
+    let (options, files) = (options.clone(), files.clone());
+    Ok(Loaded { config, file, warnings, later, credentials, options, files })
 }
 
 /// Puts entries into the order of the file, which a JSON map does not keep.
@@ -143,14 +172,26 @@ fn plugins_accept(
     plugins: &[Plugin],
     place: &dyn Fn(&str) -> Spot,
     problems: &mut Problems,
-) {
+) -> IndexMap<String, Arc<Upstream>> {
+    let mut instances = IndexMap::new();
     for (id, instance) in &config.providers {
-        let Err(message) = Upstream::build(id, instance, plugins, &config.routing) else { continue };
+        let message = match Upstream::build(id, instance, plugins, &config.routing) {
+            Ok(upstream) => {
+                instances.insert(id.clone(), Arc::new(upstream));
+                continue;
+            }
+            Err(message) => message,
+        };
         let entry = format!("providers.{id}");
-        let message = message.strip_prefix(&format!("{entry}: ")).unwrap_or(&message);
-        let field = message
-            .split_once(": ")
-            .filter(|(field, _)| instance.plugin.contains_key(*field) || Instance::OWN.contains(field));
+        // The entry as a whole, or one of its fields.
+        let rest = message.strip_prefix(&entry).and_then(|m| m.strip_prefix(": ").or(m.strip_prefix('.')));
+        let message = rest.unwrap_or(&message);
+        // `submit.url: ...` and `models[1].price: ...` name a field inside a setting.
+        let known = |field: &str| {
+            let setting = field.split(['.', '[']).next().unwrap_or_default();
+            instance.plugin.contains_key(setting) || Instance::OWN.contains(&setting)
+        };
+        let field = message.split_once(": ").filter(|(field, _)| !field.contains(' ') && known(field));
         let (path, message) = match field {
             Some((field, message)) => (format!("{entry}.{field}"), message),
             None => (entry, message),
@@ -158,16 +199,26 @@ fn plugins_accept(
         let spot = place(&path);
         problems.add_new(spot.at, &path, spot.shown(message.to_owned()));
     }
+    instances
 }
 
-fn off(config: &Config, plugins: &[Plugin]) -> BTreeMap<String, String> {
-    let absent = |kind: &str| NOT_BUILT.contains(&kind) && !plugins.iter().any(|p| p.kind == kind);
-    config
-        .providers
-        .iter()
-        .filter(|(_, instance)| absent(&instance.kind))
-        .map(|(id, i)| (id.clone(), format!("the plugin of kind `{}` is not part of this build", i.kind)))
-        .collect()
+/// What calls will be planned by; `None`: an override in it means nothing, and was reported.
+fn catalog(
+    config: &Config,
+    instances: IndexMap<String, Arc<Upstream>>,
+    place: &dyn Fn(&str) -> Spot,
+    problems: &mut Problems,
+) -> Option<Catalog> {
+    let errors = match Catalog::new(&config.provider_settings(), instances) {
+        Ok(catalog) => return Some(catalog),
+        Err(errors) => errors,
+    };
+    for error in errors {
+        let (path, message) = error.split_once(": ").unwrap_or(("models", &error));
+        let spot = place(path);
+        problems.add_new(spot.at, path, spot.shown(message.to_owned()));
+    }
+    None
 }
 
 fn find(named: Option<&Path>, folder: &Path, usual: &str) -> Option<PathBuf> {
@@ -182,15 +233,19 @@ fn shown(file: &Path, folder: &Path) -> String {
     file.strip_prefix(folder).unwrap_or(file).display().to_string()
 }
 
-fn read(file: &Path) -> Result<String, ConfigErrors> {
-    std::fs::read_to_string(file).map_err(|error| {
-        let message = match error.kind() {
-            std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-            kind => format!("cannot be read: {kind}"),
-        };
-        let (file, path) = (file.display().to_string(), String::new());
-        ConfigErrors(vec![Problem { file, position: None, path, message }])
-    })
+fn read(file: &Path, again: bool) -> Result<String, ConfigErrors> {
+    let pipe = again && file.metadata().is_ok_and(|data| !data.is_file() && !data.is_dir());
+    let text = if pipe { Err("it is no regular file, which is read once".into()) } else { files::read(file) };
+    let message = match text {
+        Ok(text) if again && text.trim().is_empty() => {
+            "the file is empty, as one that is being written; a comment in it would mean the built-in settings"
+                .to_owned()
+        }
+        Ok(text) => return Ok(text),
+        Err(why) => format!("cannot be read: {why}"),
+    };
+    let (file, path) = (file.display().to_string(), String::new());
+    Err(ConfigErrors(vec![Problem { file, position: None, path, message }]))
 }
 
 fn environment(options: &LoadOptions) -> Result<BTreeMap<String, String>, ConfigErrors> {
@@ -198,7 +253,7 @@ fn environment(options: &LoadOptions) -> Result<BTreeMap<String, String>, Config
         return Ok(options.environment.clone());
     };
     let mut problems = Problems::default();
-    let mut environment = read_env_file(&read(&file)?, &mut problems);
+    let mut environment = read_env_file(&read(&file, false)?, &mut problems);
     if !problems.is_empty() {
         return Err(problems.finish(&shown(&file, &options.working_dir), &[]));
     }

@@ -4,7 +4,10 @@
 //! along the JSON Schema of the settings (`schema`, `walk`), names are looked up (`references`), and what goes
 //! together is checked (`checks`). Each module owns its own settings; plugins are asked about theirs.
 
+mod changes;
 mod checks;
+mod credentials;
+mod files;
 mod later;
 mod load;
 mod problem;
@@ -18,7 +21,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-pub use load::{LoadOptions, Loaded, load};
+pub use changes::{changes, fixed, keep_fixed};
+pub use credentials::Credential;
+pub use files::Stamps;
+pub use load::{LoadOptions, Loaded, load, load_noting};
 pub use problem::{ConfigErrors, Problem};
 pub use schema::schema;
 pub use settings::*;

@@ -38,6 +38,10 @@ pub(super) fn check(tree: &Node, problems: &mut Problems) {
     for (n, key) in items(tree.get("auth").and_then(|a| a.get("keys"))).enumerate() {
         names.each(key.get("team"), &format!("auth.keys[{n}].team"), Names::team);
     }
+    for (n, issuer) in items(tree.get("auth").and_then(|a| a.get("issuers"))).enumerate() {
+        let team = issuer.get("claims").and_then(|c| c.get("team")).and_then(|t| t.get("value"));
+        names.each(team, &format!("auth.issuers[{n}].claims.team.value"), Names::team);
+    }
     let auth = |field| tree.get("auth").and_then(|a| a.get(field));
     names.issuers =
         items(auth("issuers")).filter_map(|i| i.get("issuer")?.text().map(str::to_owned)).collect();

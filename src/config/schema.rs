@@ -6,9 +6,6 @@ use plugin_api::Plugin;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-/// Kinds of providers that have a name already and no plugin in this build.
-pub(super) const NOT_BUILT: [&str; 6] = ["hunyuan", "doubao", "qwen", "gemini", "http", "mcp"];
-
 /// Marks a `<secret>_file` field that only the file has: its content goes into the secret itself.
 pub(super) const FILE_TWIN: &str = "x-content-of";
 
@@ -28,7 +25,7 @@ pub fn schema(plugins: &[Plugin]) -> Value {
         kinds.push((kind, name));
     }
     if let Some(object) = defs.get_mut("Instance") {
-        *object = by_kind(&own, &kinds, plugins);
+        *object = by_kind(&own, &kinds);
     }
     for def in defs.values_mut() {
         finish(def);
@@ -67,9 +64,8 @@ fn instance(own: &Value, plugin: &Value) -> Value {
     schema
 }
 
-fn by_kind(own: &Value, kinds: &[(&str, String)], plugins: &[Plugin]) -> Value {
-    let mut names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
-    names.extend(NOT_BUILT.into_iter().filter(|kind| !plugins.iter().any(|p| p.kind == *kind)));
+fn by_kind(own: &Value, kinds: &[(&str, String)]) -> Value {
+    let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
     let mut properties = own["properties"].clone();
     properties["kind"]["enum"] = json!(names);
     let arms: Vec<Value> = kinds

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration. Every field has a default: an empty file runs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The format's version, 1.
@@ -30,6 +30,18 @@ pub struct Config {
     pub reload: Reload,
 }
 
+impl Config {
+    /// The part that chooses and calls vendors.
+    pub fn provider_settings(&self) -> providers::Settings {
+        providers::Settings {
+            providers: self.providers.clone(),
+            models: self.models.clone(),
+            routes: self.routes.clone(),
+            routing: self.routing.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Version(pub u32);
@@ -40,7 +52,7 @@ impl Default for Version {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
     pub id: String,
@@ -50,7 +62,7 @@ pub struct Webhook {
     pub events: Vec<String>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Console {
     pub enabled: bool,
@@ -63,7 +75,7 @@ impl Default for Console {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Apis {
     pub openai: bool,
@@ -76,7 +88,7 @@ impl Default for Apis {
     }
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reload {
     /// Reload by itself when the file changes.

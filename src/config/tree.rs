@@ -8,8 +8,6 @@ use std::{borrow::Cow, collections::HashMap};
 const DEPTH: usize = 64;
 /// Most nodes, aliases spread out: no file of ours comes near it, an alias bomb passes it at once.
 const NODES: usize = 100_000;
-/// Longest text that is read at all.
-const BYTES: usize = 4 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -126,11 +124,6 @@ pub(super) struct Unreadable;
 /// Reads one YAML document; `None` when there is nothing in it. Keys that stand twice are reported and the first
 /// one counts, so that the rest can be checked.
 pub(super) fn parse(text: &str, origin: Origin, problems: &mut Problems) -> Result<Option<Node>, Unreadable> {
-    let start = At { origin, line: 1, column: 1 };
-    if text.len() > BYTES {
-        problems.add(start, "", "the file is larger than 4 MiB");
-        return Err(Unreadable);
-    }
     let mut builder =
         Builder { origin, open: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, problems };
     for event in Parser::new_from_str(text) {

@@ -95,6 +95,14 @@ fn value<'a>(inside: &'a str, environment: &'a BTreeMap<String, String>) -> Resu
     }
 }
 
+/// The variables that a text names, in order.
+pub(super) fn names(text: &str) -> Vec<String> {
+    let name = |part: &str| part.split([':', '}']).next().filter(|name| is_name(name)).map(str::to_owned);
+    let parts: Vec<&str> = text.split("${").collect();
+    let pairs = parts.windows(2).filter(|pair| !pair[0].ends_with('$'));
+    pairs.filter_map(|pair| name(pair[1])).collect()
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
@@ -177,6 +185,7 @@ mod tests {
         let wrong = expand("${ONE} ${TWO} ${}", &environment()).unwrap_err();
         assert_eq!(wrong.len(), 3);
         assert!(wrong[0].contains("`ONE` is not set") && wrong[1].contains("`TWO`"), "{wrong:?}");
+        assert_eq!(names("a ${SET} $${NOT} ${ONE:-x}"), ["SET", "ONE"]);
         assert!(expand("${SETT}", &environment()).unwrap_err()[0].ends_with("did you mean `SET`?"));
         assert!(expand("${SET", &environment()).unwrap_err()[0].contains("without its"));
     }

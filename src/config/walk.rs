@@ -1,13 +1,17 @@
 //! Walks a located tree along the JSON Schema, collects all that is wrong, and makes the JSON value of the rest.
 
 use super::{
+    files,
     problem::{At, Problems, list, nearest},
     schema::{FILE_TWIN, is_secret},
     tree::{Kind, Node, Scalar},
 };
 use plugin_api::value::{ByteSize, CountWindow, Money, Rate, Span, SpendWindow};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// `path.key`.
 pub(super) fn join(path: &str, key: &str) -> String {
@@ -42,6 +46,8 @@ pub(super) struct Walk<'a> {
     pub folder: &'a Path,
     pub problems: Problems,
     pub positions: BTreeMap<String, Spot>,
+    /// Gets the files of secrets.
+    pub files: &'a mut Vec<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -244,14 +250,13 @@ impl Walk<'_> {
     }
 
     fn read(&mut self, file: &str, at: At, path: &str) -> Option<String> {
-        match std::fs::read_to_string(self.folder.join(file)) {
+        let full = self.folder.join(file);
+        let text = files::read(&full);
+        self.files.push(full);
+        match text {
             Ok(text) => Some(text.trim().to_owned()),
-            Err(error) => {
-                let kind = match error.kind() {
-                    std::io::ErrorKind::InvalidData => "it is not text".to_owned(),
-                    kind => kind.to_string(),
-                };
-                self.problems.add(at, path, format!("the file `{file}` cannot be read: {kind}"));
+            Err(why) => {
+                self.problems.add(at, path, format!("the file `{file}` cannot be read: {why}"));
                 None
             }
         }

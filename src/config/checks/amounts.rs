@@ -26,29 +26,6 @@ const ARGUMENTS: [&str; 14] = [
     "vendor",
 ];
 
-/// What `capabilities` of a model may override.
-const CAPABILITIES: [&str; 19] = [
-    "sizes",
-    "max_n",
-    "references",
-    "mask",
-    "transparent",
-    "formats",
-    "format_selectable",
-    "compression",
-    "prompt_max",
-    "negative_prompt",
-    "qualities",
-    "seed",
-    "steps",
-    "guidance",
-    "styles",
-    "moderation",
-    "watermark",
-    "prompt_rewrite",
-    "user",
-];
-
 impl Checks<'_> {
     pub fn numbers(&mut self, config: &Config) {
         let nought = |n: u32| n == 0;
@@ -58,6 +35,10 @@ impl Checks<'_> {
             .filter(|(_, instance)| instance.concurrency.is_some_and(nought))
             .map(|(name, _)| format!("providers.{name}.concurrency"))
             .collect();
+        for (name, instance) in &config.providers {
+            let keys = instance.api_keys.iter().enumerate().filter(|(_, key)| key.weight == Some(0));
+            zero.extend(keys.map(|(n, _)| format!("providers.{name}.api_keys[{n}].weight")));
+        }
         let weightless = config.teams.iter().filter(|(_, team)| team.weight == 0);
         zero.extend(weightless.map(|(name, _)| format!("teams.{name}.weight")));
         for (path, is_zero) in [
@@ -66,6 +47,7 @@ impl Checks<'_> {
             ("jobs.lease", config.jobs.lease.is_zero()),
             ("jobs.deadline", config.jobs.deadline.is_zero()),
             ("routing.retries.attempts", nought(config.routing.retries.attempts)),
+            ("database.statement_timeout", config.database.statement_timeout.is_zero()),
             ("database.max_connections", nought(config.database.max_connections)),
             ("server.limits.connections", nought(config.server.limits.connections)),
             ("mcp.heartbeat", config.mcp.heartbeat.is_zero()),
@@ -133,9 +115,24 @@ impl Checks<'_> {
                     self.wrong(&path, error.to_string());
                 }
             }
-            for field in model.capabilities.keys().filter(|f| !CAPABILITIES.contains(&f.as_str())) {
-                let path = format!("models.{name}.capabilities.{field}");
-                self.unknown(&path, format!("unknown capability{}", nearest(field, CAPABILITIES)));
+        }
+    }
+
+    /// An instance has fields of its own for what `limits` of callers say of calls and jobs.
+    pub fn provider_limits(&mut self, config: &Config) {
+        for (name, instance) in &config.providers {
+            let path = format!("providers.{name}.limits");
+            let limits = &instance.limits;
+            for (field, set, remedy) in [
+                ("requests", limits.requests.is_some(), "use `rate` of the provider"),
+                ("burst", limits.burst.is_some(), "use `rate` of the provider"),
+                ("concurrent_jobs", limits.concurrent_jobs.is_some(), "use `concurrency` of the provider"),
+                ("queued_jobs", limits.queued_jobs.is_some(), "limits.per_team and jobs.queue_limit have it"),
+            ] {
+                if set {
+                    let message = format!("a provider's `limits` are `images` and `spend`; {remedy}");
+                    self.unknown(&format!("{path}.{field}"), message);
+                }
             }
         }
     }

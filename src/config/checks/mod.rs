@@ -1,25 +1,37 @@
 //! What no schema can say: values that do not go together, and values that would not do what they promise.
 
 mod amounts;
+mod issuers;
 mod network;
+mod routes;
+
+pub(super) use routes::prove;
 
 use super::{
     Config,
     problem::{Problems, nearest},
     walk::Spot,
 };
-use plugin_api::value::{Secret, Span};
-use std::{collections::BTreeMap, net::SocketAddr};
+use crate::{auth, images::Flaw};
+use plugin_api::value::Secret;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use url::Url;
 
-/// What a token may be signed with: a shared secret (`HS256`) would let every reader sign.
-const ALGORITHMS: [&str; 10] =
-    ["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"];
+pub(super) type Place<'a> = &'a dyn Fn(&str) -> Spot;
 
-type Place<'a> = &'a dyn Fn(&str) -> Spot;
-
-/// Reports errors, puts URLs into their usual form, and returns warnings.
-pub(super) fn check(config: &mut Config, place: Place<'_>, problems: &mut Problems) -> Vec<String> {
+/// Reports errors, puts URLs and paths into their usual form, and returns warnings. Files are relative to `folder`;
+/// `files` gets those that were read.
+pub(super) fn check(
+    config: &mut Config,
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+    place: Place<'_>,
+    problems: &mut Problems,
+) -> Vec<String> {
     let mut checks = Checks { place, problems };
     if config.version.0 != 1 {
         checks.wrong("version", "this build reads version 1".into());
@@ -29,14 +41,16 @@ pub(super) fn check(config: &mut Config, place: Place<'_>, problems: &mut Proble
     checks.keys(config);
     checks.numbers(config);
     checks.currencies(config);
+    checks.provider_limits(config);
     checks.issuers(config);
+    let unused = checks.key_files(config, folder, files);
     checks.urls(config);
     checks.browsers_and_proxies(config);
     checks.paths(config);
     checks.models(config);
     checks.storage(config);
     checks.log(config);
-    open.into_iter().filter_map(|address| dead_links(config, address)).collect()
+    open.into_iter().filter_map(|address| dead_links(config, address)).chain(unused).collect()
 }
 
 /// Links that would open on this machine only.
@@ -95,6 +109,10 @@ impl Checks<'_> {
             self.unique(instance.api_keys.iter().map(|key| key.id.as_str()), &path);
         }
         for (n, key) in config.auth.keys.iter().enumerate() {
+            if auth::is_subject(&key.id) {
+                let message = "a name with an issuer after `@` is a token's subject; choose another".into();
+                self.wrong(&format!("auth.keys[{n}].id"), message);
+            }
             let hash = key.key_sha256.as_deref().unwrap_or_default();
             if !hash.is_empty() && (hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
                 let message = "the SHA-256 of a key has 64 hexadecimal digits".into();
@@ -122,34 +140,6 @@ impl Checks<'_> {
         }
     }
 
-    fn issuers(&mut self, config: &Config) {
-        for (n, issuer) in config.auth.issuers.iter().enumerate() {
-            let path = format!("auth.issuers[{n}]");
-            if issuer.leeway.is_some_and(|leeway| leeway > Span::secs(60)) {
-                self.wrong(&format!("{path}.leeway"), "at most 60s".into());
-            }
-            if issuer.jwks_url.is_none() && issuer.jwks_file.is_none() {
-                self.wrong(&path, "`jwks_url` or `jwks_file` is missing".into());
-            }
-            for (i, name) in issuer.algorithms.iter().enumerate() {
-                if !ALGORITHMS.contains(&name.as_str()) {
-                    let hint = nearest(name, ALGORITHMS);
-                    let message = format!("`{name}` is not an algorithm with a public key{hint}");
-                    self.wrong(&format!("{path}.algorithms[{i}]"), message);
-                }
-            }
-            for (field, missing) in [
-                ("issuer", issuer.issuer.is_empty()),
-                ("audience", issuer.audience.is_empty()),
-                ("algorithms", issuer.algorithms.is_empty()),
-            ] {
-                if missing {
-                    self.wrong(&path, format!("`{field}` is missing"));
-                }
-            }
-        }
-    }
-
     fn log(&mut self, config: &Config) {
         let level = config.telemetry.log.level.as_str();
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
@@ -162,17 +152,17 @@ impl Checks<'_> {
     }
 
     fn storage(&mut self, config: &mut Config) {
-        let storage = &mut config.storage;
-        if storage.kind != "fs" {
-            return;
+        if config.storage.kind == "fs" {
+            config.storage.options.root.get_or_insert_with(|| "images".into());
         }
-        let root = storage.options.entry("root").or_insert_with(|| "images".into()).clone();
-        if root.as_str().is_none_or(str::is_empty) {
-            self.wrong("storage.options.root", "expected a folder".into());
-        }
-        for option in storage.options.keys().filter(|option| *option != "root") {
-            let path = format!("storage.options.{option}");
-            self.unknown(&path, format!("unknown option of `fs`{}", nearest(option, ["root"])));
+        for Flaw { path, message, instead } in config.storage.flaws() {
+            let hint = |name: &str| {
+                if instead.is_empty() { String::new() } else { nearest(name, instead.iter().copied()) }
+            };
+            match path.strip_prefix("storage.options.") {
+                Some(option) if !instead.is_empty() => self.unknown(&path, message + &hint(option)),
+                _ => self.wrong(&path, message + &hint(&config.storage.kind)),
+            }
         }
     }
 }

@@ -22,16 +22,47 @@ fn an_empty_file_and_no_file_mean_the_same() {
 }
 
 #[test]
+fn a_gateway_that_runs_takes_no_empty_file_for_the_built_in_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let options = LoadOptions {
+        file: Some(file.clone()),
+        working_dir: folder.path().to_owned(),
+        again: true,
+        ..LoadOptions::default()
+    };
+    let again = || load(&options, PLUGINS).map(drop).map_err(|errors| errors.to_string());
+    assert!(again().unwrap_err().contains("cannot be read: entity not found"));
+    std::fs::write(&file, " \n").unwrap();
+    assert!(again().unwrap_err().contains("the file is empty"));
+    std::fs::write(&file, "# nothing set\n").unwrap();
+    assert_eq!(again(), Ok(()));
+    let pipe = LoadOptions { file: Some("/dev/null".into()), ..options.clone() };
+    let text = load(&pipe, PLUGINS).unwrap_err().to_string();
+    assert!(text.contains("no regular file"), "{text}");
+}
+
+#[test]
+fn every_file_with_a_say_is_named_also_beside_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("here"), "x").unwrap();
+    let yaml = "server: {secret_file: gone}\nredis: {url_file: here}\n";
+    std::fs::write(folder.path().join("config.yaml"), yaml).unwrap();
+    let options = LoadOptions { working_dir: folder.path().to_owned(), ..LoadOptions::default() };
+    let mut files = Vec::new();
+    assert!(load_noting(&options, PLUGINS, &mut files).is_err());
+    assert_eq!(files, ["config.yaml", ".env", "gone", "here"].map(|name| folder.path().join(name)));
+}
+
+#[test]
 fn nothing_set_is_the_defaults_with_the_built_in_entries() {
-    let Loaded { config, warnings, later, off, .. } = load_none(&[]);
+    let Loaded { config, warnings, later, .. } = load_none(&[]);
     let names: Vec<&str> = config.providers.keys().map(String::as_str).collect();
     assert_eq!(names, ["openai", "workers-ai", "hunyuan", "doubao", "qwen", "gemini", "placeholder"]);
     assert_eq!(config.models.len(), 8);
     assert_eq!(config.models["photo"].targets[1].to(), "doubao/doubao-seedream-5-0-pro-260628");
     assert_eq!(config.teams.keys().collect::<Vec<_>>(), ["default"]);
     assert_eq!((warnings, later), (vec![], vec![]));
-    assert_eq!(off.keys().collect::<Vec<_>>(), ["doubao", "gemini", "hunyuan", "qwen"]);
-    assert_eq!(off["qwen"], "the plugin of kind `qwen` is not part of this build");
 
     let mut bare = config;
     (bare.providers, bare.models, bare.teams) = Default::default();
@@ -90,8 +121,10 @@ fn the_example_loads_and_says_what_comes_later() {
     assert_eq!(config.mcp.clients[1].inline_max, Some(plugin_api::value::ByteSize::kib(900)));
     let sections: Vec<&str> =
         loaded.later.iter().filter_map(|l| l.split_once(": ")).map(|(s, _)| s).collect();
-    assert_eq!(sections, ["server.admin_listen", "auth.issuers", "teams", "teams", "teams"]);
-    assert_eq!(loaded.warnings, [""; 0]);
+    assert_eq!(sections, ["server.admin_listen", "teams", "teams", "teams"]);
+    // It shows both, and `keys` is the default.
+    let unused = "auth.issuers: they have no say in this `auth.mode`; use `any` or `jwt`";
+    assert_eq!(loaded.warnings, [unused]);
 }
 
 /// Key paths at which two values differ.
@@ -193,7 +226,8 @@ server: {secret_file: long}
 redis: {url: inline, url_file: key}
 auth: {keys: [{id: a, key: inline, key_file: key}]}
 providers:
-  a: {kind: openai, api_key: inline, api_key_file: key, api_keys: [{id: x, value_file: key}]}
+  a: {kind: openai, api_key: inline, api_key_file: key}
+  c: {kind: openai, api_keys: [{id: x, value_file: key}]}
   b: {kind: workers-ai, api_token_file: key}
 ";
     let config = load_in(folder.path(), yaml, &[], &[]).unwrap_or_else(|e| panic!("{e}")).config;
@@ -203,6 +237,6 @@ providers:
     assert_eq!(config.auth.keys[0].key.expose(), "from-file");
     assert_eq!(config.providers["a"].plugin["api_key"], "from-file");
     assert_eq!(config.providers["a"].plugin.get("api_key_file"), None);
-    assert_eq!(config.providers["a"].api_keys[0].value.expose(), "from-file");
+    assert_eq!(config.providers["c"].api_keys[0].value.expose(), "from-file");
     assert_eq!(config.providers["b"].plugin["api_token"], "from-file");
 }

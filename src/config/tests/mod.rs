@@ -1,5 +1,6 @@
 mod errors;
 mod files;
+mod routes;
 mod schemas;
 mod values;
 

@@ -34,7 +34,7 @@ fn the_schema_knows_the_settings_of_every_kind_and_the_files_of_secrets() {
         instance["properties"]["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(
         kinds,
-        ["openai", "workers-ai", "placeholder", "hunyuan", "doubao", "qwen", "gemini", "http", "mcp"]
+        ["openai", "workers-ai", "hunyuan", "doubao", "qwen", "gemini", "http", "mcp", "placeholder"]
     );
     assert_eq!(instance["allOf"].as_array().unwrap().len(), PLUGINS.len());
     let openai = &schema["$defs"]["provider:openai"];

@@ -120,13 +120,23 @@ fn what_comes_later_is_said_only_when_it_is_asked_for() {
         ("webhooks: [{id: a, url: 'https://h'}]", "webhooks: "),
         ("auth: {oauth: {enabled: true}}", "auth.oauth: "),
         ("telemetry: {otlp: {endpoint: 'http://h'}}", "telemetry.otlp: "),
-        ("reload: {watch: true}", "reload.watch: "),
         ("teams: {a: {approve_above: 1 USD}}", "teams: "),
         ("teams: {a: {time_zone: Europe/Berlin}}", "teams: "),
         ("apis: {rest: false}", "apis: "),
-        ("models: {a: {targets: [openai/x], capabilities: {references: 1}}}", "models: "),
     ] {
         let later = load_text(yaml).unwrap_or_else(|e| panic!("{e}")).later;
         assert!(later.len() == 1 && later[0].starts_with(wanted), "{yaml}: {later:?}");
     }
+}
+
+#[test]
+fn what_a_plugin_says_of_its_models_is_checked_field_by_field() {
+    let good =
+        "providers: {q: {kind: qwen, api_key: k, models: {wan2.7-image-pro: {references: 9, max_ratio: 8}}}}";
+    let models = &config(good).providers["q"].plugin["models"];
+    assert_eq!(models["wan2.7-image-pro"], serde_json::json!({"references": 9, "max_ratio": 8}));
+    let bad = "providers: {g: {kind: gemini, models: {new: {referenses: 9, like: gemini-2.5-flash-image}}}}";
+    let wanted =
+        "config.yaml:1:46: providers.g.models.new.referenses: unknown field; did you mean `references`?";
+    assert_eq!(errors(bad), wanted);
 }
