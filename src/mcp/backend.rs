@@ -1,20 +1,22 @@
 //! What the tools need of the rest of the gateway, in one place, so that tests can stand in for it.
 
+use super::reload::{Outcome, ReloadHandle};
 use crate::{
-    images::{ImageError, Images, Link},
+    images::{ImageError, Images, Link, SlotLink},
     jobs::{
-        Accepted, Cancelled, Estimate, Generation, JobView, Jobs, JobsError, ModelView, Moment, Owner, Page,
+        Accepted, Cancelled, Deletion, Estimate, Explanation, Generation, JobView, Jobs, JobsError, Limit,
+        ModelView, Moment, Offered, Owner, Page, ProviderView,
     },
-    store::{Image, State, StoreError},
+    store::{By, Filter, Image, StoreError, Used, Window},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use plugin_api::Mime;
 use std::sync::Arc;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-/// [`Jobs`] and [`Images`]; their methods say what each does.
+/// [`Jobs`], [`Images`] and [`ReloadHandle`]; their methods say what each does.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     async fn generate(&self, owner: &Owner, generation: Generation) -> Result<Accepted, JobsError>;
@@ -24,25 +26,28 @@ pub trait Backend: Send + Sync + 'static {
         team: &str,
         ids: &[Uuid],
         until: Instant,
-        moments: Option<mpsc::Sender<Moment>>,
+        moments: Option<watch::Sender<Option<Moment>>>,
     ) -> Result<Vec<JobView>, StoreError>;
     async fn cancel(&self, team: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError>;
-    async fn list(
-        &self,
-        team: &str,
-        states: &[State],
-        limit: u64,
-        offset: u64,
-    ) -> Result<Page<JobView>, StoreError>;
+    async fn list(&self, filter: &Filter, window: Window) -> Result<Page<JobView>, StoreError>;
     async fn generations(
         &self,
-        team: &str,
-        limit: u64,
-        offset: u64,
+        filter: &Filter,
+        window: Window,
     ) -> Result<Page<(Image, JobView)>, StoreError>;
     async fn image(&self, team: &str, id: Uuid) -> Result<Option<(Image, JobView)>, StoreError>;
+    async fn delete_image(&self, team: &str, id: Uuid) -> Result<Option<Deletion>, StoreError>;
     async fn estimate(&self, owner: &Owner, generation: Generation) -> Result<Estimate, StoreError>;
+    async fn explain_model(&self, owner: &Owner, model: &str) -> Result<Explanation, StoreError>;
+    async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError>;
+    async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError>;
     fn models(&self, owner: &Owner) -> Vec<ModelView>;
+    fn providers(&self, owner: &Owner) -> Vec<ProviderView>;
+    async fn reload(&self) -> Outcome;
+    /// `None`: `models` is to be asked each time.
+    fn offered(&self, _: &Owner) -> Option<Offered> {
+        None
+    }
 
     async fn full(&self, image: &Image) -> Result<Bytes, ImageError>;
     async fn preview(
@@ -51,6 +56,10 @@ pub trait Backend: Send + Sync + 'static {
         edge: u32,
         max_bytes: u64,
     ) -> Result<Option<(Mime, Bytes)>, ImageError>;
+    /// `None`: nobody serves links.
+    fn upload_slot(&self, owner: &Owner) -> Option<SlotLink>;
+    /// Largest upload, in bytes.
+    fn upload_max(&self) -> u64;
     fn link(&self, image: &Image) -> Link;
     fn local_path(&self, image: &Image) -> Option<String>;
 }
@@ -59,6 +68,7 @@ pub trait Backend: Send + Sync + 'static {
 pub struct Live {
     pub jobs: Arc<Jobs>,
     pub images: Arc<Images>,
+    pub reload: ReloadHandle,
 }
 
 #[async_trait]
@@ -74,38 +84,52 @@ impl Backend for Live {
         team: &str,
         ids: &[Uuid],
         until: Instant,
-        moments: Option<mpsc::Sender<Moment>>,
+        moments: Option<watch::Sender<Option<Moment>>>,
     ) -> Result<Vec<JobView>, StoreError> {
         self.jobs.wait(team, ids, until, moments).await
     }
     async fn cancel(&self, team: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError> {
         self.jobs.cancel(team, id).await
     }
-    async fn list(
-        &self,
-        team: &str,
-        states: &[State],
-        limit: u64,
-        offset: u64,
-    ) -> Result<Page<JobView>, StoreError> {
-        self.jobs.list(team, states, limit, offset).await
+    async fn list(&self, filter: &Filter, window: Window) -> Result<Page<JobView>, StoreError> {
+        self.jobs.list(filter, window).await
     }
     async fn generations(
         &self,
-        team: &str,
-        limit: u64,
-        offset: u64,
+        filter: &Filter,
+        window: Window,
     ) -> Result<Page<(Image, JobView)>, StoreError> {
-        self.jobs.generations(team, limit, offset).await
+        self.jobs.generations(filter, window).await
     }
     async fn image(&self, team: &str, id: Uuid) -> Result<Option<(Image, JobView)>, StoreError> {
         self.jobs.image(team, id).await
     }
+    async fn delete_image(&self, team: &str, id: Uuid) -> Result<Option<Deletion>, StoreError> {
+        self.jobs.delete_image(team, id).await
+    }
     async fn estimate(&self, owner: &Owner, generation: Generation) -> Result<Estimate, StoreError> {
         self.jobs.estimate(owner, generation).await
     }
+    async fn explain_model(&self, owner: &Owner, model: &str) -> Result<Explanation, StoreError> {
+        self.jobs.explain_model(owner, model).await
+    }
+    async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError> {
+        self.jobs.quota(owner).await
+    }
+    async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError> {
+        self.jobs.usage(filter, by).await
+    }
     fn models(&self, owner: &Owner) -> Vec<ModelView> {
         self.jobs.models(owner)
+    }
+    fn providers(&self, owner: &Owner) -> Vec<ProviderView> {
+        self.jobs.providers(owner)
+    }
+    async fn reload(&self) -> Outcome {
+        self.reload.reload().await
+    }
+    fn offered(&self, owner: &Owner) -> Option<Offered> {
+        Some(self.jobs.offered(owner))
     }
     async fn full(&self, image: &Image) -> Result<Bytes, ImageError> {
         self.images.full(image).await
@@ -117,6 +141,12 @@ impl Backend for Live {
         max_bytes: u64,
     ) -> Result<Option<(Mime, Bytes)>, ImageError> {
         self.images.preview(image, edge, max_bytes).await
+    }
+    fn upload_slot(&self, owner: &Owner) -> Option<SlotLink> {
+        self.images.slot(&owner.team, &owner.key)
+    }
+    fn upload_max(&self) -> u64 {
+        self.images.largest()
     }
     fn link(&self, image: &Image) -> Link {
         self.images.link(image)

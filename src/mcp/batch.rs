@@ -30,6 +30,19 @@ impl Batch {
         Ok(batch)
     }
 
+    /// One `Idempotency-Key` was sent with these messages.
+    ///
+    /// # Errors
+    /// There are several calls that it could stand for.
+    pub fn keyed(items: &[Value]) -> Result<(), Fault> {
+        let calls =
+            items.iter().filter(|item| item.get("method").and_then(Value::as_str) == Some("tools/call"));
+        match calls.count() {
+            0 | 1 => Ok(()),
+            _ => Err(Fault::invalid_request("one Idempotency-Key cannot stand for several calls")),
+        }
+    }
+
     pub fn requests(&self) -> impl Iterator<Item = &Request> {
         self.messages.iter().filter_map(|message| match message {
             Ok(Message::Request(request)) => Some(request),

@@ -1,13 +1,29 @@
 //! Who calls, what their peer understands, and what they may wait for.
 
-use super::{Inner, Return, wire::era::Version};
+use super::{
+    ClientRule, Inner, Return, Settings,
+    line::Line,
+    watching::WatchList,
+    wire::{era::Version, headers::Mirrored},
+};
 use crate::{
     auth::Principal,
     jobs::{Moment, Owner},
     providers::glob,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Which predecessor's manners a caller is used to. The path tells them apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// `mcp.paths.jobs`: what makes images answers at once, with job ids.
+    #[default]
+    Job,
+    /// `mcp.paths.blocking`: it waits for its images and brings them along.
+    Blocking,
+}
 
 /// The program at the other end, as far as this request tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,31 +39,45 @@ impl Peer {
     pub fn is_modern(&self) -> bool {
         self.version.is_modern()
     }
-    /// Whether it knows `resource_link` blocks.
-    pub fn knows_resource_links(&self) -> bool {
-        self.version >= Version::V2025_06_18 && !self.bare
-    }
 }
 
 /// One request on its way through the dispatcher.
 #[derive(Clone)]
 pub struct Call {
     pub principal: Arc<Principal>,
+    pub profile: Profile,
     pub peer: Peer,
     /// From the `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
     /// Hears of progress, where the caller asked for it.
-    pub moments: Option<mpsc::Sender<Moment>>,
+    pub moments: Option<watch::Sender<Option<Moment>>>,
+    /// The session of Streamable HTTP that it belongs to.
+    pub session: Option<Uuid>,
+    /// The way to the caller beside the answer, where there is one.
+    pub line: Option<Line>,
+    /// The resources that this client watches, where it can be told of them.
+    pub watches: Option<Arc<WatchList>>,
+    /// Whether the client is told when lists change.
+    pub hears: bool,
+    /// The `Mcp-Param-*` headers that came with it.
+    pub mirrored: Mirrored,
     /// Turns `true` when the transport ends: waits then answer with what there is.
     pub closing: Option<watch::Receiver<bool>>,
 }
 
 impl Call {
     pub fn owner(&self) -> Owner {
-        Owner { team: self.principal.team.to_string(), key: self.principal.key.to_string() }
+        let Principal { team, key, claims, .. } = &*self.principal;
+        Owner { team: team.to_string(), key: key.to_string(), claims: claims.clone() }
     }
     pub fn team(&self) -> &str {
         &self.principal.team
+    }
+
+    /// Whether results name images by `resource_link` blocks too: where the peer knows them, and never beside what the
+    /// blocking profile's clients take apart by position.
+    pub fn wants_resource_links(&self) -> bool {
+        self.profile == Profile::Job && self.peer.version >= Version::V2025_06_18 && !self.peer.bare
     }
 
     /// Ends when the transport ends; never, where it has no end of its own.
@@ -65,46 +95,62 @@ impl Call {
 const BARE_WAIT: Duration = Duration::from_secs(60);
 const BARE_WAIT_PER_JOB: Duration = Duration::from_secs(3);
 
+/// Longest wait of the blocking profile, whose clients wait as long as it takes: a job's own deadline ends it sooner.
+const BLOCKING_WAIT: Duration = Duration::from_secs(86_400);
+
 /// How images are handed to one caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
     pub result: Return,
-    /// Largest image inside an answer, in bytes.
+    /// Largest preview inside an answer, in bytes.
     pub inline_max: u64,
+    /// Largest whole image inside an answer, in bytes.
+    pub full_max: u64,
+}
+
+/// The entry of `mcp.clients` for this peer.
+fn rule<'a>(settings: &'a Settings, peer: &Peer) -> Option<&'a ClientRule> {
+    let name = peer.client.as_deref()?;
+    settings.clients.iter().find(|rule| glob::fits(&rule.matches, name))
 }
 
 impl Inner {
-    /// The entry of `mcp.clients` for this peer.
-    fn rule(&self, peer: &Peer) -> Option<&super::ClientRule> {
-        let name = peer.client.as_deref()?;
-        self.settings.clients.iter().find(|rule| glob::fits(&rule.matches, name))
-    }
-
-    /// Longest time a wait for `jobs` jobs may hold this peer's request.
-    pub fn wait_ceiling(&self, peer: &Peer, jobs: usize) -> Duration {
-        if peer.bare {
-            return BARE_WAIT + BARE_WAIT_PER_JOB * u32::try_from(jobs).unwrap_or(u32::MAX);
+    /// Longest time a wait for `jobs` jobs may hold this caller's request.
+    pub fn wait_ceiling(&self, call: &Call, jobs: usize) -> Duration {
+        let settings = self.settings.load();
+        let own = rule(&settings, &call.peer).and_then(|rule| rule.wait_ceiling).map(|span| *span);
+        match call.profile {
+            Profile::Blocking => own.unwrap_or(BLOCKING_WAIT),
+            Profile::Job if call.peer.bare => {
+                BARE_WAIT + BARE_WAIT_PER_JOB * u32::try_from(jobs).unwrap_or(u32::MAX)
+            }
+            Profile::Job => own.unwrap_or(*settings.wait_ceiling),
         }
-        let ceiling = *self.settings.wait_ceiling;
-        self.rule(peer).and_then(|rule| rule.wait_ceiling).map_or(ceiling, |own| *own)
     }
 
     /// How finished images go into an answer, when the call does not say it.
-    pub fn delivery(&self, peer: &Peer) -> Delivery {
-        let result = &self.settings.result;
-        let rule = self.rule(peer);
-        Delivery {
-            result: match rule.and_then(|rule| rule.result) {
-                _ if peer.bare => Return::Link,
-                Some(own) => own,
-                None => result.default,
+    pub fn delivery(&self, call: &Call) -> Delivery {
+        let settings = self.settings.load();
+        let result = &settings.result;
+        let rule = rule(&settings, &call.peer);
+        let own = rule.and_then(|rule| rule.result);
+        let inline = rule.and_then(|rule| rule.inline_max);
+        let inline_max = inline.unwrap_or(result.inline_max).0;
+        match call.profile {
+            Profile::Blocking => Delivery {
+                result: own.unwrap_or(Return::Full),
+                inline_max,
+                full_max: inline.unwrap_or(settings.full_max).0,
             },
-            inline_max: rule.and_then(|rule| rule.inline_max).unwrap_or(result.inline_max).0,
+            Profile::Job => {
+                let usual = if call.peer.bare { Return::Link } else { own.unwrap_or(result.default) };
+                Delivery { result: usual, inline_max, full_max: inline_max }
+            }
         }
     }
 
     /// Whether the configuration offers a tool.
     pub fn offers(&self, tool: &str) -> bool {
-        self.settings.tools.iter().any(|pattern| glob::fits(pattern, tool))
+        self.settings.load().tools.iter().any(|pattern| glob::fits(pattern, tool))
     }
 }

@@ -2,10 +2,11 @@
 
 use super::{
     Inner,
-    call::Call,
+    call::{Call, Profile},
+    completion,
     errors::Fault,
-    tools,
-    wire::{era::Version, frame::Request},
+    extra, prompts, resources, tools, watching,
+    wire::{era::Version, frame::Request, listening::Lists},
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -22,6 +23,15 @@ enum Method {
     Discover,
     ListTools,
     CallTool,
+    ListResources,
+    ListTemplates,
+    ReadResource,
+    ListPrompts,
+    GetPrompt,
+    Complete,
+    Subscribe,
+    Unsubscribe,
+    Listen,
 }
 
 impl Method {
@@ -29,7 +39,16 @@ impl Method {
         match (name, modern) {
             ("tools/list", _) => Ok(Method::ListTools),
             ("tools/call", _) => Ok(Method::CallTool),
+            ("resources/list", _) => Ok(Method::ListResources),
+            ("resources/templates/list", _) => Ok(Method::ListTemplates),
+            ("resources/read", _) => Ok(Method::ReadResource),
+            ("prompts/list", _) => Ok(Method::ListPrompts),
+            ("prompts/get", _) => Ok(Method::GetPrompt),
+            ("completion/complete", _) => Ok(Method::Complete),
+            ("subscriptions/listen", true) => Ok(Method::Listen),
             ("server/discover", true) => Ok(Method::Discover),
+            ("resources/subscribe", false) => Ok(Method::Subscribe),
+            ("resources/unsubscribe", false) => Ok(Method::Unsubscribe),
             ("initialize", false) => Ok(Method::Initialize),
             ("ping", false) => Ok(Method::Ping),
             _ => Err(Fault::method_not_found(name, modern)),
@@ -49,11 +68,29 @@ pub struct Implementation<'a> {
 /// # Errors
 /// Method or tool unknown, parameters malformed, scope missing.
 pub fn admit(inner: &Inner, call: &Call, request: &Request) -> Result<(), Fault> {
+    if let Some(extra) = inner.extra_for(request) {
+        return extra::admit(extra, call, request);
+    }
     match Method::find(&request.method, call.peer.is_modern())? {
         Method::CallTool => tools::admit(inner, call, &request.params),
-        Method::ListTools => first_page(request.params.get("cursor")),
-        _ => Ok(()),
+        Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
+            first_page(request.params.get("cursor"))
+        }
+        Method::ReadResource => resources::admit(call, &request.params),
+        Method::GetPrompt => prompts::admit(&request.params),
+        Method::Complete => completion::admit(&request.params),
+        Method::Subscribe | Method::Unsubscribe => watching::admit(call, request),
+        Method::Listen => match Lists::asked(&request.params) {
+            Some(_) => Ok(()),
+            None => Err(Fault::invalid_params("notifications must be an object")),
+        },
+        Method::Initialize | Method::Ping | Method::Discover => Ok(()),
     }
+}
+
+/// Whether a request stays open to hear of changes, instead of being answered.
+pub fn listens(request: &Request) -> bool {
+    request.method == "subscriptions/listen"
 }
 
 /// The result of an admitted request.
@@ -61,20 +98,45 @@ pub fn admit(inner: &Inner, call: &Call, request: &Request) -> Result<(), Fault>
 /// # Errors
 /// Those of the protocol. What a tool could not do is a result.
 pub async fn answer(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawValue>, Fault> {
+    match inner.server.extra {
+        None => own(inner, call, request).await,
+        Some(extra) if extra.owns(&request.method, &request.params) => {
+            extra::answer(extra, inner, call, request).await
+        }
+        Some(extra) => extra::add(extra, call, &request.method, own(inner, call, request).await?),
+    }
+}
+
+async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawValue>, Fault> {
     let modern = call.peer.is_modern();
     match Method::find(&request.method, modern)? {
-        Method::Initialize => raw(&initialize(inner, request)),
+        Method::Initialize => raw(&initialize(inner, call, request)),
         Method::Ping => raw(&serde_json::Map::new()),
-        Method::Discover => raw(&Envelope::cached(inner, discover(inner), DISCOVER_TTL_MS, "public")),
-        Method::ListTools => {
-            let list = tools::list(inner, call);
-            if modern { raw(&Envelope::cached(inner, list, LIST_TTL_MS, "private")) } else { raw(&list) }
-        }
-        Method::CallTool => {
-            let result = tools::call(inner, call, &request.params).await?;
-            if modern { raw(&Envelope::complete(inner, result)) } else { raw(&result) }
+        Method::Discover => raw(&Envelope::cached(inner, discover(inner, call), DISCOVER_TTL_MS, "public")),
+        Method::ListTools => tools::list(inner, call, |list| cached(inner, modern, list)),
+        Method::ListResources => cached(inner, modern, resources::all()),
+        Method::ListTemplates => cached(inner, modern, resources::templates()),
+        Method::ListPrompts => cached(inner, modern, prompts::all()),
+        Method::ReadResource => cached(inner, modern, resources::read(inner, call, &request.params).await?),
+        Method::CallTool => complete(inner, modern, tools::call(inner, call, &request.params).await?),
+        Method::GetPrompt => complete(inner, modern, prompts::get(inner, call, &request.params)?),
+        Method::Subscribe => raw(&watching::subscribe(inner, call, &request.params).await?),
+        Method::Unsubscribe => raw(&watching::unsubscribe(call, &request.params)),
+        // A transport holds it open: see `Mcp::listening`.
+        Method::Listen => Err(Fault::internal()),
+        Method::Complete => {
+            complete(inner, modern, completion::complete(inner, call, &request.params).await?)
         }
     }
+}
+
+fn complete<T: Serialize>(inner: &Inner, modern: bool, body: T) -> Result<Box<RawValue>, Fault> {
+    if modern { raw(&Envelope::complete(inner, body)) } else { raw(&body) }
+}
+
+/// A result of the caller's own that may be kept for a minute.
+fn cached<T: Serialize>(inner: &Inner, modern: bool, body: T) -> Result<Box<RawValue>, Fault> {
+    if modern { raw(&Envelope::cached(inner, body, LIST_TTL_MS, "private")) } else { raw(&body) }
 }
 
 /// Every list fits one page, so the only cursor there can be is none (or an empty one).
@@ -127,16 +189,38 @@ impl<'a, T> Envelope<'a, T> {
 /// What is served; nothing is claimed that is not.
 #[derive(Serialize)]
 struct Capabilities {
-    tools: ToolsCapability,
+    tools: Listed,
+    resources: Watched,
+    prompts: Listed,
+    completions: Nothing,
+}
+
+/// `{}`
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    list_changed: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToolsCapability {
+struct Watched {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    subscribe: bool,
     list_changed: bool,
 }
 
-const CAPABILITIES: Capabilities = Capabilities { tools: ToolsCapability { list_changed: false } };
+impl Capabilities {
+    /// `hears`: whether this peer can be told that a list or a resource has changed.
+    fn new(hears: bool) -> Capabilities {
+        let listed = || Listed { list_changed: hears };
+        let resources = Watched { subscribe: hears, list_changed: hears };
+        Capabilities { tools: listed(), resources, prompts: listed(), completions: Nothing {} }
+    }
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,12 +231,19 @@ struct Initialized<'a> {
     instructions: &'a str,
 }
 
-fn initialize<'a>(inner: &'a Inner, request: &Request) -> Initialized<'a> {
+fn initialize<'a>(inner: &'a Inner, call: &Call, request: &Request) -> Initialized<'a> {
     Initialized {
         protocol_version: agreed(request).as_str(),
-        capabilities: CAPABILITIES,
+        capabilities: Capabilities::new(call.hears),
         server_info: inner.server_info(),
-        instructions: &inner.server.instructions,
+        instructions: instructions(inner, call),
+    }
+}
+
+fn instructions<'a>(inner: &'a Inner, call: &Call) -> &'a str {
+    match call.profile {
+        Profile::Job => &inner.server.instructions,
+        Profile::Blocking => tools::BLOCKING_INSTRUCTIONS,
     }
 }
 
@@ -169,10 +260,10 @@ struct Discovered<'a> {
     instructions: &'a str,
 }
 
-fn discover(inner: &Inner) -> Discovered<'_> {
+fn discover<'a>(inner: &'a Inner, call: &Call) -> Discovered<'a> {
     Discovered {
         supported_versions: Version::ALL.map(Version::as_str),
-        capabilities: CAPABILITIES,
-        instructions: &inner.server.instructions,
+        capabilities: Capabilities::new(true),
+        instructions: instructions(inner, call),
     }
 }

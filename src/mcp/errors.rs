@@ -7,6 +7,7 @@ use crate::{
     images::ImageError,
     jobs::{Code, JobsError, Refused},
     store::StoreError,
+    telemetry::utc,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -74,6 +75,38 @@ impl Fault {
         )
         .header(header::ALLOW, "POST")
     }
+    /// Clients answer it with a new handshake.
+    pub fn no_session(id: &str) -> Fault {
+        let id: String = id.chars().take(100).collect();
+        Fault::new(StatusCode::NOT_FOUND, 404, format!("Session '{id}' not found or expired"))
+    }
+    /// The session is there; its stream is not, or not at this node.
+    pub fn no_stream() -> Fault {
+        let sentence = "The stream of this session is not open here; open another, and lead its posts to the node that holds it";
+        Fault::new(StatusCode::NOT_FOUND, 404, sentence)
+    }
+    pub fn needs_session() -> Fault {
+        Fault::invalid_request(
+            "Mcp-Session-Id is missing: send initialize first, and its id with every request",
+        )
+    }
+    pub fn too_many_messages() -> Fault {
+        let sentence = "Too many messages wait; send this one again in a second";
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, 503, sentence)
+            .header(header::RETRY_AFTER, HeaderValue::from(1))
+    }
+    /// Seen only by a client that still listens to a request it has cancelled.
+    pub fn cancelled() -> Fault {
+        Fault::new(StatusCode::OK, 499, "The client has cancelled this request")
+    }
+    pub fn malformed_key() -> Fault {
+        Fault::invalid_request("Idempotency-Key is malformed or there twice")
+    }
+    /// The client has not declared what the call needs; `capabilities` is shaped as it would declare them.
+    pub fn missing_capability(capabilities: Value) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, -32021, "Missing required client capability")
+            .data(json!({"requiredCapabilities": capabilities}))
+    }
     pub fn not_json() -> Fault {
         Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, 415, "Content-Type must be application/json")
     }
@@ -90,6 +123,18 @@ impl Fault {
                 header::WWW_AUTHENTICATE,
                 format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""),
             )
+    }
+    /// Not there, or not the caller's. Older revisions have a code of their own for it.
+    pub fn no_resource(uri: &str, modern: bool) -> Fault {
+        let uri: String = uri.chars().take(200).collect();
+        let code = if modern { -32602 } else { -32002 };
+        Fault::new(StatusCode::OK, code, format!("Resource not found: {uri}")).data(json!({"uri": uri}))
+    }
+    /// Its owner deleted it.
+    pub fn deleted_resource(uri: &str, at_us: i64, modern: bool) -> Fault {
+        let mut fault = Fault::no_resource(uri, modern);
+        fault.message = format!("Resource deleted on {}: {uri}", utc(at_us));
+        fault.data(json!({"uri": uri, "deletedAt": at_us.div_euclid(1_000)}))
     }
     pub fn internal() -> Fault {
         Fault::new(StatusCode::OK, -32603, "Internal error")
@@ -152,7 +197,7 @@ impl From<ImageError> for ToolError {
                 Refused::new(Code::NotFound, "The image is no longer in storage; its job is unchanged.")
                     .into()
             }
-            ImageError::Storage(detail) => {
+            ImageError::Storage(detail) | ImageError::Unread(detail) => {
                 tracing::error!(error = %detail, "an image could not be read");
                 let message =
                     "The image is stored but cannot be read right now; ask for it again in a moment.";

@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `mcp:` the face for assistants.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub paths: Paths,
@@ -37,11 +37,13 @@ impl Default for Settings {
 }
 
 /// Paths on the public listener; `null` switches one off.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
     pub jobs: Option<String>,
+    /// `GET` opens the old HTTP+SSE transport; `POST` is as on `jobs`.
     pub sse: Option<String>,
+    /// Where clients of the old transport post; without it `sse` takes POSTs only.
     pub messages: Option<String>,
     pub blocking: Option<String>,
 }
@@ -57,16 +59,20 @@ impl Default for Paths {
     }
 }
 
+/// Sessions of Streamable HTTP before 2026-07-28.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sessions {
+    /// Every `initialize` of an MCP library opens one; nothing needs one.
     #[default]
     Auto,
+    /// None: `GET` and `DELETE` answer 405.
     Off,
+    /// A request of an older era without one answers 400.
     Required,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResultSettings {
     pub default: Return,
@@ -92,7 +98,7 @@ pub enum Return {
     Full,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientRule {
     /// A glob over `clientInfo.name`.

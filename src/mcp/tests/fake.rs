@@ -1,22 +1,26 @@
 //! A stand-in for jobs and images: jobs end when the test says so.
 
 use crate::{
-    images::{ImageError, Link},
+    images::{ImageError, Link, SlotLink},
     jobs::{
-        Accepted, Cancelled, Code, Estimate, Generation, JobView, JobsError, ModelView, Moment, Owner, Page,
-        Refused, TargetView,
+        Accepted, Cancelled, Code, Deletion, Estimate, Explanation, Generation, JobView, JobsError, Limit,
+        ModelView, Moment, Object, Offered, Owner, Page, ProviderView, Refused, TargetView,
     },
-    mcp::Backend,
-    store::{Attempt, Image, Job, State, StoreError},
+    mcp::{Backend, Outcome, Reloaded},
+    providers::{Choice, Explained, Strategy},
+    store::{Attempt, By, Filter, Image, Job, Place, State, StoreError, Used, Window},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plugin_api::{Adjustment, Mime, value::Money};
 use serde_json::json;
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
@@ -41,7 +45,17 @@ pub struct Fake {
     pub submitting: Notify,
     pub previews: Mutex<bool>,
     pub until: Mutex<Option<Instant>>,
-    pub moments: Mutex<Option<mpsc::Sender<Moment>>>,
+    pub moments: Mutex<Option<watch::Sender<Option<Moment>>>>,
+    /// What a reload comes to.
+    pub reload: Mutex<Outcome>,
+    pub offered: Mutex<Option<Offered>>,
+    pub models_asked: AtomicU32,
+    /// What lists were asked for.
+    pub listed: Mutex<Vec<(Filter, Window)>>,
+    pub limits: Mutex<Vec<Limit>>,
+    pub used: Mutex<Vec<Used>>,
+    /// What usage was asked for.
+    pub counted: Mutex<Vec<(Filter, By)>>,
     changed: watch::Sender<u64>,
 }
 
@@ -60,6 +74,13 @@ impl Default for Fake {
             previews: Mutex::new(true),
             until: Mutex::new(None),
             moments: Mutex::new(None),
+            reload: Mutex::new(Ok(Reloaded::default())),
+            offered: Mutex::new(None),
+            models_asked: AtomicU32::new(0),
+            listed: Mutex::default(),
+            limits: Mutex::default(),
+            used: Mutex::default(),
+            counted: Mutex::default(),
             changed: watch::Sender::new(0),
         }
     }
@@ -104,36 +125,25 @@ impl Fake {
 pub fn view(prompt: &str, state: State) -> JobView {
     let id = Uuid::new_v4();
     let failed = state == State::Failed;
+    // A completed job carries what an earlier attempt left behind: it must not be shown.
+    let ended = failed || state == State::Completed;
     let job = Job {
         id,
-        batch_id: None,
-        team: "team".into(),
-        key_id: "key".into(),
-        tool: "generate_image".into(),
-        request: json!({}),
         prompt: Some(prompt.into()),
         model: "flux-schnell".into(),
         plan: Default::default(),
-        target: 0,
-        instance: "workers-ai".into(),
-        file_prefix: None,
         state,
-        phase: None,
-        // A completed job carries what an earlier attempt left behind: it must not be shown.
-        error_code: (failed || state == State::Completed).then(|| "content_blocked".into()),
-        error: (failed || state == State::Completed).then(|| "The vendor refused the prompt.".into()),
+        error_code: ended.then(|| "content_blocked".into()),
+        error: ended.then(|| "The vendor refused the prompt.".into()),
         created_us: NOW_US - 3_000_000,
         updated_us: NOW_US,
         finished_us: state.is_final().then_some(NOW_US),
         deadline_us: NOW_US + 600_000_000,
         lease_epoch: 1,
         attempts_made: 1,
-        next_run_us: 0,
-        priority: 0,
-        cancel_requested: false,
-        reserved: None,
         cost: Some(Money::micros(634, "USD")).filter(|_| state == State::Completed),
         adjustments: json!([{"field": "size", "asked": "1K", "used": "1024x1024", "reason": "the only size"}]),
+        ..Job::sample("team", &["workers-ai"])
     };
     let image = Image {
         id: Uuid::new_v4(),
@@ -150,6 +160,7 @@ pub fn view(prompt: &str, state: State) -> JobView {
         seed: Some(7),
         created_us: NOW_US,
         expires_us: None,
+        deleted_us: None,
     };
     let attempt = Attempt {
         id: Uuid::new_v4(),
@@ -170,7 +181,14 @@ pub fn view(prompt: &str, state: State) -> JobView {
         spend: None,
     };
     let images = if state == State::Completed { vec![image] } else { Vec::new() };
-    JobView { job, images, attempts: vec![attempt], queue_position: None, progress: None }
+    JobView {
+        job,
+        images,
+        deleted: Vec::new(),
+        attempts: vec![attempt],
+        queue_position: None,
+        progress: None,
+    }
 }
 
 /// A model that honours everything, so that schemas are at their largest.
@@ -245,7 +263,7 @@ impl Backend for Fake {
         _: &str,
         ids: &[Uuid],
         until: Instant,
-        moments: Option<mpsc::Sender<Moment>>,
+        moments: Option<watch::Sender<Option<Moment>>>,
     ) -> Result<Vec<JobView>, StoreError> {
         self.here()?;
         *self.until.lock() = Some(until);
@@ -269,37 +287,51 @@ impl Backend for Fake {
         let job = self.find(&[id]).pop().map(|view| view.job);
         Ok(job.map(|job| Cancelled { job, cancelled: true, cost: "none", message: "Cancelled.".into() }))
     }
-    async fn list(
-        &self,
-        _: &str,
-        states: &[State],
-        limit: u64,
-        offset: u64,
-    ) -> Result<Page<JobView>, StoreError> {
+    async fn list(&self, filter: &Filter, window: Window) -> Result<Page<JobView>, StoreError> {
         self.here()?;
+        self.listed.lock().push((filter.clone(), window));
         let mut rows = self.views.lock().clone();
-        rows.retain(|view| states.is_empty() || states.contains(&view.job.state));
-        Ok(page(rows, limit, offset))
+        rows.retain(|view| filter.states.is_empty() || filter.states.contains(&view.job.state));
+        Ok(page(rows, window, |view| Place { created_us: view.job.created_us, id: view.job.id }))
     }
     async fn generations(
         &self,
-        _: &str,
-        limit: u64,
-        offset: u64,
+        filter: &Filter,
+        window: Window,
     ) -> Result<Page<(Image, JobView)>, StoreError> {
+        self.listed.lock().push((filter.clone(), window));
         let views = self.views.lock().clone();
         let rows = views
             .into_iter()
             .flat_map(|v| v.images.clone().into_iter().map(move |i| (i, v.clone())))
             .collect();
-        Ok(page(rows, limit, offset))
+        Ok(page(rows, window, |(image, _): &(Image, JobView)| Place {
+            created_us: image.created_us,
+            id: image.id,
+        }))
     }
     async fn image(&self, _: &str, id: Uuid) -> Result<Option<(Image, JobView)>, StoreError> {
         let views = self.views.lock();
         let of = |view: &JobView| {
-            view.images.iter().find(|image| image.id == id).map(|i| (i.clone(), view.clone()))
+            let mut all = view.images.iter().chain(&view.deleted);
+            all.find(|image| image.id == id).map(|i| (i.clone(), view.clone()))
         };
         Ok(views.iter().find_map(of))
+    }
+    async fn delete_image(&self, team: &str, id: Uuid) -> Result<Option<Deletion>, StoreError> {
+        self.here()?;
+        let mut views = self.views.lock();
+        for view in views.iter_mut().filter(|view| view.job.team == team) {
+            if let Some(image) = view.deleted.iter().find(|image| image.id == id).cloned() {
+                return Ok(Some(Deletion { image, anew: false, object: Object::Removed }));
+            }
+            if let Some(at) = view.images.iter().position(|image| image.id == id) {
+                let image = Image { deleted_us: Some(NOW_US), ..view.images.remove(at) };
+                view.deleted.push(image.clone());
+                return Ok(Some(Deletion { image, anew: true, object: Object::Removed }));
+            }
+        }
+        Ok(None)
     }
     async fn estimate(&self, _: &Owner, generation: Generation) -> Result<Estimate, StoreError> {
         let refused = Refused::new(Code::ApprovalRequired, "Above what may be spent without a yes.");
@@ -313,7 +345,45 @@ impl Backend for Fake {
             refusals: if generation.count > 10 { vec![refused] } else { Vec::new() },
         })
     }
+    async fn explain_model(&self, owner: &Owner, model: &str) -> Result<Explanation, StoreError> {
+        let generation = Generation { model: Some(model.into()), count: 1, ..Generation::default() };
+        let choice = Choice {
+            to: "workers-ai/@cf/flux".into(),
+            on: true,
+            serves: true,
+            price: Some(Money::micros(634, "USD")),
+            highest: None,
+            price_source: None,
+            reason: None,
+            adjustments: Vec::new(),
+            class: Some("S"),
+            expected: None,
+        };
+        let routing = Explained {
+            model: Some(model.into()),
+            route: Some("cheap".into()),
+            passed: Vec::new(),
+            strategy: Strategy::Ordered,
+            targets: vec![choice],
+            error: None,
+        };
+        Ok(Explanation { estimate: self.estimate(owner, generation).await?, routing: Some(routing) })
+    }
+    async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError> {
+        self.here()?;
+        assert_eq!((owner.team.as_str(), owner.key.as_str()), ("team", "key"));
+        Ok(self.limits.lock().clone())
+    }
+    async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError> {
+        self.here()?;
+        self.counted.lock().push((filter.clone(), by));
+        Ok(self.used.lock().clone())
+    }
+    fn offered(&self, _: &Owner) -> Option<Offered> {
+        self.offered.lock().clone()
+    }
     fn models(&self, _: &Owner) -> Vec<ModelView> {
+        self.models_asked.fetch_add(1, Ordering::Relaxed);
         let names = [
             "off-model",
             "flux-schnell",
@@ -325,6 +395,34 @@ impl Backend for Fake {
             "photo",
         ];
         names.iter().map(|name| model(name, *name != "off-model")).collect()
+    }
+    fn upload_slot(&self, _: &Owner) -> Option<SlotLink> {
+        let id = Uuid::nil();
+        Some(SlotLink { id, url: format!("https://pics.example/uploads/{id}"), expires_us: NOW_US })
+    }
+    fn upload_max(&self) -> u64 {
+        20 << 20
+    }
+    fn providers(&self, _: &Owner) -> Vec<ProviderView> {
+        let pairs =
+            |all: &[(&str, &str)]| all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let provider = |id: &str, kind: &str, styles: &[(&str, &str)]| ProviderView {
+            id: id.into(),
+            kind: kind.into(),
+            styles: pairs(styles),
+            resolutions: pairs(&[("1024x1024", "1:1 square"), ("1536x1024", "3:2 landscape")]),
+        };
+        vec![
+            provider("openai", "openai", &[]),
+            provider(
+                "hunyuan-eu",
+                "hunyuan",
+                &[("riman", "Japanese anime style"), ("youhua", "oil painting style")],
+            ),
+        ]
+    }
+    async fn reload(&self) -> Outcome {
+        self.reload.lock().clone()
     }
     async fn full(&self, image: &Image) -> Result<Bytes, ImageError> {
         Ok(vec![1; image.bytes as usize].into())
@@ -341,8 +439,13 @@ impl Backend for Fake {
     }
 }
 
-fn page<T>(rows: Vec<T>, limit: u64, offset: u64) -> Page<T> {
+/// Rows in the order in which they were made; a cursor counts.
+fn page<T>(rows: Vec<T>, window: Window, place: impl Fn(&T) -> Place) -> Page<T> {
     let total = rows.len() as u64;
-    let rows: Vec<T> = rows.into_iter().skip(offset as usize).take(limit as usize).collect();
-    Page { has_more: offset + (rows.len() as u64) < total, rows, total, total_is_minimum: false }
+    let after = window.after.map_or(0, |last| rows.iter().take_while(|row| place(row) != last).count() + 1);
+    let first = after + window.offset as usize;
+    let rows: Vec<T> = rows.into_iter().skip(first).take(window.limit as usize).collect();
+    let more = ((first + rows.len()) as u64) < total;
+    let next = rows.last().filter(|_| more).map(place);
+    Page { rows, total, total_is_minimum: false, next }
 }

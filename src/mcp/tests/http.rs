@@ -1,8 +1,10 @@
 //! The transport: who is answered what, with which status.
 
 use super::*;
+use crate::jobs::Offered;
 use ::http::StatusCode;
 use proptest::prelude::*;
+use std::sync::atomic::Ordering;
 
 async fn refusal(request: Request<Bytes>) -> (u16, i64) {
     let response = scene().whole(request).await;
@@ -31,7 +33,13 @@ async fn what_is_no_json_post_is_refused_by_http() {
         Request::delete("/mcp").header("mcp-protocol-version", "2026-07-28").body(Bytes::new()).unwrap();
     assert_eq!(refusal(modern).await.0, 405);
     assert_eq!(refusal(Request::post("/mcp").body("{}".into()).unwrap()).await.0, 415);
-    assert_eq!(refusal(post().header("accept", "text/html").body("{}".into()).unwrap()).await.0, 406);
+    let library = || post().header("mcp-protocol-version", "2025-11-25").header("accept", "text/html");
+    assert_eq!(refusal(library().body("{}".into()).unwrap()).await.0, 406);
+    assert_eq!(
+        refusal(post().header("accept", "text/html").body("{}".into()).unwrap()).await,
+        (400, -32600),
+        "a plain program is answered in JSON whatever it says it takes"
+    );
 }
 
 #[tokio::test]
@@ -70,7 +78,10 @@ async fn the_handshake_agrees_on_a_version_and_claims_only_what_is_there() {
         scene.whole(Peer::Bare.request("initialize", json!({"protocolVersion": "2025-06-18"}))).await;
     let result = &body(&response)["result"];
     assert_eq!(result["protocolVersion"], "2025-06-18");
-    assert_eq!(result["capabilities"], json!({"tools": {"listChanged": false}}));
+    assert_eq!(
+        result["capabilities"],
+        json!({"tools": {"listChanged": false}, "resources": {"listChanged": false}, "prompts": {"listChanged": false}, "completions": {}})
+    );
     assert_eq!(result["serverInfo"]["name"], "image-gateway");
     assert!(result.get("resultType").is_none() && result.get("_meta").is_none());
     assert!(response.headers().get("mcp-session-id").is_none());
@@ -99,10 +110,16 @@ async fn discover_and_modern_results_carry_what_the_era_wants() {
 
 #[tokio::test]
 async fn methods_that_an_era_does_not_have_are_not_found() {
-    for method in ["initialize", "ping", "logging/setLevel", "tasks/list", "prompts/list", "nonsense"] {
+    for method in ["initialize", "ping", "logging/setLevel", "tasks/list", "resources/subscribe", "nonsense"]
+    {
         assert_eq!(refusal(Peer::Modern.request(method, json!({}))).await, (404, -32601), "{method}");
     }
-    assert_eq!(refusal(Peer::Legacy.request("prompts/list", json!({}))).await, (200, -32601));
+    assert_eq!(refusal(Peer::Bare.request("resources/subscribe", json!({}))).await, (200, -32601));
+    assert_eq!(
+        refusal(Peer::Legacy.request("resources/subscribe", json!({}))).await,
+        (200, -32602),
+        "no session"
+    );
     assert_eq!(refusal(Peer::Bare.request("server/discover", json!({}))).await, (400, -32602));
     let pong = scene().whole(Peer::Legacy.request("ping", json!({}))).await;
     assert_eq!(body(&pong)["result"], json!({}));
@@ -304,4 +321,32 @@ proptest! {
         let answer = body(&response);
         prop_assert!(answer["result"]["content"][0]["text"].is_string(), "{}", answer);
     }
+}
+
+#[tokio::test]
+async fn a_list_is_written_anew_only_when_something_in_it_is_another() {
+    let mut scene = scene();
+    let offer =
+        |models: &[&str]| Offered::new(Arc::new(()), models.iter().map(|m| (*m).to_owned()).collect());
+    let all = offer(&["*"]);
+    *scene.fake.offered.lock() = Some(all.clone());
+    let asked = |scene: &Scene| scene.fake.models_asked.load(Ordering::Relaxed);
+    let first = body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await);
+    assert_eq!(body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await), first);
+    assert_eq!(asked(&scene), 1, "the second is the first again");
+
+    let modern = body(&scene.whole(Peer::Modern.request("tools/list", json!({}))).await);
+    assert_eq!((asked(&scene), &modern["result"]["tools"]), (2, &first["result"]["tools"]));
+    assert_eq!(modern["result"]["cacheScope"], "private", "each era has its own");
+    scene.principal = principal(&[Scope::ImagesRead]);
+    let fewer = body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await);
+    assert!(asked(&scene) == 3 && fewer != first, "so has each set of scopes");
+    scene.principal = principal(&Scope::ALL);
+
+    *scene.fake.offered.lock() = Some(offer(&["flux-*"]));
+    scene.whole(Peer::Legacy.request("tools/list", json!({}))).await;
+    assert_eq!(asked(&scene), 4, "other models, or another registry, make another list");
+    *scene.fake.offered.lock() = Some(all);
+    scene.whole(Peer::Legacy.request("tools/list", json!({}))).await;
+    assert_eq!(asked(&scene), 5, "nothing of before a reload is kept");
 }

@@ -27,7 +27,7 @@ fn lifecycles() -> [ClientLifecycleMode; 3] {
 
 async fn lists_and_calls(client: RunningService<RoleClient, ()>, scene: &Scene) {
     let tools = client.list_all_tools().await.unwrap();
-    assert_eq!((tools.len(), tools[0].name.as_ref()), (10, "list_models"));
+    assert_eq!((tools.len(), tools[0].name.as_ref()), (16, "list_models"));
     let done = scene.fake.job(State::Completed);
     let arguments = json!({"job_id": done}).as_object().unwrap().clone();
     let call = CallToolRequestParams::new("wait_for_completion").with_arguments(arguments);
@@ -51,7 +51,7 @@ async fn over_stdio() {
         let (mcp, principal) = (scene.mcp.clone(), Arc::clone(&scene.principal));
         let served = tokio::spawn(async move {
             let (read, write) = tokio::io::split(theirs);
-            mcp.stdio(principal, read, write).await
+            mcp.stdio(Profile::Job, principal, read, write).await
         });
         let transport = tokio::io::split(ours);
         let client = serve_client_with_lifecycle((), transport, lifecycle).await.unwrap();
@@ -96,7 +96,7 @@ impl StreamableHttpClient for Wire {
             .body(Bytes::from(serde_json::to_vec(&message).unwrap()))
             .unwrap();
         request.headers_mut().extend(headers);
-        let json = match self.0.http(request, Arc::clone(&self.1), Endpoint::Jobs).await {
+        let json = match self.0.http(request, Arc::clone(&self.1), Profile::Job).await {
             Reply::Whole(response) if response.status() == 202 => {
                 return Ok(StreamableHttpPostResponse::Accepted);
             }
@@ -108,6 +108,7 @@ impl StreamableHttpClient for Wire {
                 }
                 last.slice("event: message\ndata: ".len()..)
             }
+            Reply::Listen(..) => panic!("a call has no such stream"),
         };
         Ok(StreamableHttpPostResponse::Json(serde_json::from_slice(&json).unwrap(), None))
     }

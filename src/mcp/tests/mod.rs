@@ -1,14 +1,23 @@
 //! The face as clients see it, over a stand-in for the rest of the gateway.
 
+mod blocking;
+mod deletion;
 mod fake;
 mod http;
 mod library;
+mod listening;
+mod paging;
+mod reload;
+mod resources;
+mod sessions;
 mod shapes;
+mod sse;
 mod stdio;
+mod usage;
 mod validate;
 mod waits;
 
-use super::{Endpoint, Mcp, Reply, ServerInfo, Settings};
+use super::{Mcp, Profile, Reply, ServerInfo, SessionKeys, Settings};
 use crate::{
     auth::{Principal, Scope},
     telemetry::ManualClock,
@@ -34,19 +43,23 @@ impl Scene {
     fn with(settings: Settings, server: ServerInfo) -> Scene {
         let fake = Arc::new(Fake::default());
         let clock = ManualClock::at(fake::NOW_US);
-        let mcp = Mcp::with_backend(settings, fake.clone(), server, clock);
+        let mcp = Mcp::with_backend(settings, fake.clone(), server, &SessionKeys::default(), clock);
         Scene { mcp, fake, principal: principal(&Scope::ALL) }
     }
 
+    async fn reply_of(&self, profile: Profile, request: Request<Bytes>) -> Reply {
+        self.mcp.http(request, Arc::clone(&self.principal), profile).await
+    }
+
     async fn reply(&self, request: Request<Bytes>) -> Reply {
-        self.mcp.http(request, Arc::clone(&self.principal), Endpoint::Jobs).await
+        self.reply_of(Profile::Job, request).await
     }
 
     /// A reply that comes whole.
     async fn whole(&self, request: Request<Bytes>) -> Response<Bytes> {
         match self.reply(request).await {
             Reply::Whole(response) => response,
-            Reply::Stream(..) => panic!("a stream was not expected"),
+            _ => panic!("a stream was not expected"),
         }
     }
 
@@ -114,7 +127,7 @@ impl Peer {
         }
         if self == Peer::Modern {
             builder = builder.header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
-            if let Some(name) = params.get("name").and_then(Value::as_str) {
+            if let Some(name) = params.get("name").or(params.get("uri")).and_then(Value::as_str) {
                 builder = builder.header("mcp-name", name);
             }
         }

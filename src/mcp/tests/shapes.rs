@@ -4,25 +4,26 @@ use super::*;
 use crate::{
     jobs::{Code, Refused},
     mcp::{ClientRule, ResultSettings, Return},
-    store::State,
+    store::{Image, State},
 };
 use plugin_api::value::ByteSize;
 use std::collections::HashMap;
 
 /// Keys in the order they are written.
-fn keys(result: &Value) -> Vec<String> {
+pub(super) fn keys(result: &Value) -> Vec<String> {
     let text = result["content"][0]["text"].as_str().unwrap();
     let object: indexmap::IndexMap<String, Value> = serde_json::from_str(text).unwrap();
     object.into_keys().collect()
 }
 
-async fn list(scene: &Scene) -> Value {
+pub(super) async fn list(scene: &Scene) -> Value {
     body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await)["result"].clone()
 }
 
 #[tokio::test]
 async fn the_list_is_small_starts_harmless_and_has_real_enums() {
-    let scene = scene();
+    let plain = [Scope::ImagesRead, Scope::ImagesWrite, Scope::UsageRead];
+    let scene = Scene { principal: principal(&plain), ..scene() };
     let list = list(&scene).await;
     let tools = list["tools"].as_array().unwrap();
     assert_eq!(tools[0]["annotations"]["readOnlyHint"], true, "clients try out the first tool");
@@ -132,6 +133,14 @@ async fn every_shape_fits_its_output_schema() {
         .map(|tool| (tool["name"].as_str().unwrap().to_owned(), tool["outputSchema"].clone()))
         .collect();
     let nobody = uuid::Uuid::new_v4();
+    let removed = scene.fake.job(State::Completed);
+    {
+        let mut views = scene.fake.views.lock();
+        let view = views.iter_mut().find(|view| view.job.id == removed).unwrap();
+        let image = Image { deleted_us: Some(fake::NOW_US), ..view.images.remove(0) };
+        view.deleted.push(image);
+    }
+    let gone = scene.fake.views.lock().iter().find_map(|view| Some(view.deleted.first()?.id));
     for (tool, arguments) in [
         ("list_models", json!({"explain": true})),
         ("list_models", json!({"provider": "nobody"})),
@@ -160,8 +169,19 @@ async fn every_shape_fits_its_output_schema() {
         ("list_jobs", json!({"status": "gone"})),
         ("get_image_data", json!({"image_id": image})),
         ("get_image_data", json!({"image_id": "img_x"})),
+        ("get_job_status", json!({"job_id": removed})),
+        ("wait_for_completion", json!({"job_id": removed})),
+        ("list_generations", json!({"deleted": true, "limit": 1})),
+        ("get_image_data", json!({"image_id": gone})),
+        ("delete_image", json!({"image_id": gone})),
+        ("delete_image", json!({"image_id": "x"})),
         ("cancel_job", json!({"job_id": running})),
         ("cancel_job", json!({"job_id": "x"})),
+        ("get_quota", json!({})),
+        ("get_usage", json!({"by": "day"})),
+        ("get_usage", json!({"by": "hour"})),
+        ("reload_config", json!({"dotenv_override": true})),
+        ("reload_config", json!({"dotenv_override": "no"})),
     ] {
         let object = scene.object(tool, arguments.clone()).await;
         assert_eq!(validate::breaks(&schemas[tool], &object), None, "{tool} {arguments}: {object}");

@@ -8,34 +8,34 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-struct Process {
+pub(super) struct Process {
     input: WriteHalf<DuplexStream>,
     output: BufReader<ReadHalf<DuplexStream>>,
     done: tokio::task::JoinHandle<std::io::Result<()>>,
-    scene: Scene,
+    pub scene: Scene,
 }
 
-fn process() -> Process {
+pub(super) fn process() -> Process {
     let scene = Scene::with(Settings::default(), ServerInfo { local: true, ..ServerInfo::default() });
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (mcp, principal) = (scene.mcp.clone(), Arc::clone(&scene.principal));
     let done = tokio::spawn(async move {
         let (read, write) = tokio::io::split(theirs);
-        mcp.stdio(principal, read, write).await
+        mcp.stdio(Profile::Job, principal, read, write).await
     });
     let (read, input) = tokio::io::split(ours);
     Process { input, output: BufReader::new(read), done, scene }
 }
 
 impl Process {
-    async fn write(&mut self, line: &str) {
+    pub async fn write(&mut self, line: &str) {
         self.input.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
-    async fn send(&mut self, id: u64, method: &str, params: Value) {
+    pub async fn send(&mut self, id: u64, method: &str, params: Value) {
         self.write(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string())
             .await;
     }
-    async fn read(&mut self) -> Value {
+    pub async fn read(&mut self) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).await.unwrap();
         serde_json::from_str(&line).unwrap_or(Value::Null)
@@ -48,7 +48,7 @@ impl Process {
     }
 }
 
-fn modern(mut params: Value) -> Value {
+pub(super) fn modern(mut params: Value) -> Value {
     params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     params
 }

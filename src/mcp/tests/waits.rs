@@ -112,7 +112,7 @@ impl Scene {
             let moments = self.fake.moments.lock().clone().expect("a token asks for moments");
             let moment =
                 Moment { finished: 0, total: 1, message: "workers-ai is drawing".into(), share: 0.2 };
-            moments.try_send(moment).unwrap();
+            moments.send_replace(Some(moment));
         };
         match tokio::join!(self.reply(request), tell).0 {
             Reply::Stream(head, stream) => {
@@ -121,6 +121,7 @@ impl Scene {
                 stream
             }
             Reply::Whole(response) => panic!("{:?}", response.body()),
+            Reply::Listen(..) => panic!("a call has no such stream"),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The arguments of a call, read one by one: typed, in range, or refused with a sentence that says what would do.
 
-use crate::jobs::{Code, Refused};
+use crate::{
+    jobs::{Code, Refused},
+    telemetry::{MOMENTS, moment_us},
+};
 use plugin_api::Adjustment;
 use serde_json::{Map, Value};
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
@@ -36,6 +39,21 @@ impl Arguments {
         Arguments { left, known: Vec::new() }
     }
 
+    /// Whether something was given under this name; an empty list is nothing.
+    pub fn has(&self, name: &str) -> bool {
+        self.left.get(name).is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty()))
+    }
+
+    /// What is under a name, left where it is.
+    pub fn raw(&self, name: &str) -> Option<Value> {
+        self.left.get(name).cloned()
+    }
+
+    /// The same, where it is text.
+    pub fn given(&self, name: &str) -> Option<String> {
+        self.left.get(name)?.as_str().map(str::to_owned)
+    }
+
     fn take(&mut self, name: &'static str) -> Option<Value> {
         self.known.push(name);
         self.left.remove(name)
@@ -66,6 +84,19 @@ impl Arguments {
             _ => None,
         };
         in_range(name, "a whole number", &value, number, &range)
+    }
+
+    /// A moment in microseconds UTC, and the text that it was given as. A day as the `end` of a time is part of it.
+    pub fn moment(&mut self, name: &'static str, now_us: i64, end: bool) -> Read<(i64, String)> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match moment_us(&text, now_us, end) {
+            Some(at) => Ok(Some((at, text))),
+            None => Err(bad(
+                name,
+                format!("`{name}` must be a moment, written like {MOMENTS}; {} was given.", shown(&value)),
+            )),
+        }
     }
 
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Read<f64> {

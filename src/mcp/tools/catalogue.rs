@@ -1,6 +1,9 @@
 //! The tools by name, in the order they are listed, and what clients are told about each.
 
-use super::schema::{self, InputSchema, Offer};
+use super::{
+    blocking,
+    schema::{self, InputSchema, Offer},
+};
 use crate::{
     auth::Scope,
     mcp::{Inner, call::Call},
@@ -20,6 +23,12 @@ pub enum Tool {
     ListJobs,
     GetImageData,
     CancelJob,
+    DeleteImage,
+    EditImage,
+    CreateUpload,
+    GetQuota,
+    GetUsage,
+    ReloadConfig,
 }
 
 /// What calling a tool changes.
@@ -29,12 +38,19 @@ enum Effect {
     /// Spends money at a vendor.
     Makes,
     Stops,
+    Deletes,
+    /// Takes something in.
+    Takes,
+    /// Reads what was used and what is left.
+    Counts,
+    /// The gateway itself: operators only.
+    Governs,
 }
 
 impl Tool {
     /// In the order of the list: a tool that only reads and needs no argument comes first, because some clients
     /// try out the first one.
-    pub const ALL: [Tool; 10] = [
+    pub const ALL: [Tool; 16] = [
         Tool::ListModels,
         Tool::EstimatePrice,
         Tool::GenerateImage,
@@ -45,6 +61,12 @@ impl Tool {
         Tool::ListJobs,
         Tool::GetImageData,
         Tool::CancelJob,
+        Tool::DeleteImage,
+        Tool::EditImage,
+        Tool::CreateUpload,
+        Tool::GetQuota,
+        Tool::GetUsage,
+        Tool::ReloadConfig,
     ];
 
     pub fn find(name: &str) -> Option<Tool> {
@@ -62,7 +84,9 @@ impl Tool {
     pub fn scope(self) -> Scope {
         match self.about().3 {
             Effect::Reads => Scope::ImagesRead,
-            Effect::Makes | Effect::Stops => Scope::ImagesWrite,
+            Effect::Makes | Effect::Stops | Effect::Deletes | Effect::Takes => Scope::ImagesWrite,
+            Effect::Counts => Scope::UsageRead,
+            Effect::Governs => Scope::Admin,
         }
     }
 
@@ -132,6 +156,44 @@ impl Tool {
                 "Stop a job that has not been sent to its vendor yet. Work that is already paid for is finished and kept.",
                 Effect::Stops,
             ),
+            Tool::DeleteImage => (
+                "delete_image",
+                "Delete an image",
+                "Delete a stored image for good, with its previews and links. Only when the user asks for it.",
+                Effect::Deletes,
+            ),
+            Tool::EditImage => (
+                "edit_image",
+                "Change images",
+                "Make images from other images: pass image ids, upload:// handles or https URLs as references and say \
+                 in the prompt what to change. Returns job ids at once, as generate_image does.",
+                Effect::Makes,
+            ),
+            Tool::CreateUpload => (
+                "create_upload",
+                "Get an upload link",
+                "A link for one PUT of an image from outside, to use as a reference or mask afterwards.",
+                Effect::Takes,
+            ),
+            Tool::GetQuota => (
+                "get_quota",
+                "Get what is left",
+                "The limits of your team and key: what is used and left, and when each starts anew.",
+                Effect::Counts,
+            ),
+            Tool::GetUsage => (
+                "get_usage",
+                "Get what was used",
+                "Your team's images, spend and failures. Jobs without an image are forgotten after a time.",
+                Effect::Counts,
+            ),
+            Tool::ReloadConfig => (
+                "reload_config",
+                "Reload the configuration",
+                "Read the gateway's configuration file, variables and secrets again, and say what changed. With a \
+                 mistake in them nothing is changed.",
+                Effect::Governs,
+            ),
         }
     }
 }
@@ -163,24 +225,33 @@ struct Annotations {
 }
 
 /// The tools this caller may use.
-pub fn list(inner: &Inner, call: &Call) -> ToolList {
-    let offer = Offer::new(inner.backend.models(&call.owner()), inner.wait_ceiling(&call.peer, 1));
+pub fn mine(inner: &Inner, call: &Call) -> Vec<Tool> {
     let mine = |tool: &Tool| inner.offers(tool.name()) && call.principal.may(tool.scope());
+    Tool::ALL.into_iter().filter(mine).collect()
+}
+
+/// Their list.
+pub fn list(inner: &Inner, call: &Call, mine: &[Tool]) -> ToolList {
+    let offer = Offer::new(inner.backend.models(&call.owner()), inner.wait_ceiling(call, 1));
+    // Where no model takes references there is nothing to edit with.
+    let useful =
+        |tool: &Tool| !matches!(tool, Tool::EditImage | Tool::CreateUpload) || offer.takes_references();
     let listed = |tool: Tool| {
-        let (name, title, description, effect) = tool.about();
+        let (name, title, usual, effect) = tool.about();
+        let own = blocking::answers(call, tool);
         Listed {
             name,
             title,
-            description,
+            description: if own { blocking::description(tool) } else { usual },
             input_schema: schema::input(tool, &offer),
-            output_schema: schema::output(tool),
+            output_schema: if own { schema::blocking() } else { schema::output(tool) },
             annotations: Annotations {
-                read_only_hint: effect == Effect::Reads,
-                destructive_hint: effect == Effect::Stops,
+                read_only_hint: matches!(effect, Effect::Reads | Effect::Counts),
+                destructive_hint: matches!(effect, Effect::Stops | Effect::Deletes | Effect::Governs),
                 idempotent_hint: effect != Effect::Makes,
                 open_world_hint: effect == Effect::Makes,
             },
         }
     };
-    ToolList { tools: Tool::ALL.into_iter().filter(mine).map(listed).collect() }
+    ToolList { tools: mine.iter().copied().filter(useful).map(listed).collect() }
 }

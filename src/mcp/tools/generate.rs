@@ -1,7 +1,7 @@
-//! `generate_image` and `generate_image_and_wait`.
+//! `generate_image`, `generate_image_and_wait` and `edit_image`.
 
 use super::{
-    Answer, Cx,
+    Answer, Cx, Tool,
     arguments::Arguments,
     generation,
     made::Made,
@@ -10,18 +10,35 @@ use super::{
 };
 use crate::{
     jobs::{Accepted, Generation},
-    mcp::errors::ToolError,
+    mcp::{call::Profile, errors::ToolError},
     store::{Job, State},
 };
+use plugin_api::Parameters;
 use uuid::Uuid;
 
-fn read(cx: Cx<'_>, args: &mut Arguments) -> Result<Generation, ToolError> {
+/// # Errors
+/// The first argument that cannot be used.
+pub fn read(cx: Cx<'_>, args: &mut Arguments) -> Result<Generation, ToolError> {
     let key = generation::idempotency_key(args, cx.meta, cx.call);
     let read = generation::read(args, cx.tool.name(), true)?;
-    Ok(Generation { idempotency_key: key?, ..read })
+    // The second predecessor's clients know nothing of what a model can do.
+    let parameters = (cx.call.profile == Profile::Blocking).then_some(Parameters::Nearest);
+    Ok(Generation { idempotency_key: key?, parameters, ..read })
 }
 
+/// # Errors
+/// A call of `edit_image` without an image to work from.
+pub fn needs_references(cx: Cx<'_>, args: &Arguments) -> Result<(), ToolError> {
+    if cx.tool != Tool::EditImage || args.has("references") {
+        return Ok(());
+    }
+    let what = "one or more images to change: image ids, upload:// handles or https URLs";
+    Err(args.missing("references", what).into())
+}
+
+/// `generate_image` and `edit_image`.
 pub async fn generate_image(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {
+    needs_references(cx, &args)?;
     // Named here too, so that a call meant for the waiting tool is not told about them.
     Waiting::read(cx, &mut args)?;
     let generation = read(cx, &mut args)?;
@@ -69,8 +86,10 @@ pub async fn generate_image_and_wait(cx: Cx<'_>, mut args: Arguments) -> Result<
     let waiting = Waiting::read(cx, &mut args)?;
     let generation = read(cx, &mut args)?;
     let notes = args.unknown();
-    let (accepted, made) = Made::submit(cx, generation).await?;
-    let ids: Vec<Uuid> = accepted.jobs.iter().map(|job| job.id).collect();
+    let (ids, made) = {
+        let (accepted, made) = Made::submit(cx, generation).await?;
+        (accepted.jobs.iter().map(|job| job.id).collect::<Vec<Uuid>>(), made)
+    };
     let answer = waiting::for_made(cx, &ids, &waiting, notes).await;
     // An answer that could not be read back is no reason to lose the jobs.
     made.answered();

@@ -2,7 +2,7 @@
 
 use super::arguments::{Arguments, bad};
 use crate::{
-    jobs::{Generation, Refused},
+    jobs::{Generation, Refused, image_id},
     mcp::call::Call,
 };
 use plugin_api::{Background, ImageRequest, Moderation, OutputFormat, Quality, Size};
@@ -190,14 +190,6 @@ fn handle(text: String) -> Result<String, Refused> {
             "`{short}` names no image: give an image id, image://…, upload://…, an https: URL or a data: URI."
         ),
     ))
-}
-
-/// The id in `<id>`, `image://<id>` and `img_<provider>_<id>`.
-pub fn image_id(text: &str) -> Option<uuid::Uuid> {
-    let text = text.trim();
-    let bare = text.strip_prefix("image://").unwrap_or(text);
-    let bare = if bare.starts_with("img_") { bare.rsplit('_').next().unwrap_or(bare) } else { bare };
-    uuid::Uuid::try_parse(bare).ok()
 }
 
 /// Letters, digits and `_`; all else becomes `_`.

@@ -3,31 +3,19 @@
 use super::{
     Answer, Cx,
     arguments::Arguments,
+    paging::Paging,
     results::{self, AttemptObject, CancelledJob, Failure, JobList, JobRow, JobStatus, ms},
 };
 use crate::{
     jobs::{Code, JobView, Refused},
     mcp::errors::ToolError,
-    store::State,
+    store::{Filter, State},
+    telemetry::utc,
 };
 use uuid::Uuid;
 
 /// What `list_jobs` can be narrowed to.
 pub const FILTERS: [&str; 6] = ["all", "pending", "processing", "completed", "failed", "cancelled"];
-
-/// A page of a listing.
-pub struct Window {
-    pub limit: u64,
-    pub offset: u64,
-}
-
-impl Window {
-    pub fn read(args: &mut Arguments) -> Result<Window, Refused> {
-        let limit = args.integer("limit", 1..=50)?.unwrap_or(10);
-        let offset = args.integer("offset", 0..=i64::from(u32::MAX))?.unwrap_or(0);
-        Ok(Window { limit: limit.unsigned_abs(), offset: offset.unsigned_abs() })
-    }
-}
 
 fn job_id(args: &mut Arguments) -> Result<String, Refused> {
     args.text("job_id", 200)?.ok_or_else(|| args.missing("job_id", "the id of a job"))
@@ -73,22 +61,27 @@ pub fn status(cx: Cx<'_>, view: &JobView) -> JobStatus {
         created_at: ms(job.created_us),
         updated_at: ms(job.updated_us),
         images: cx.images(view),
+        deleted: results::deleted(view),
         code,
         cost: results::cost(view),
         progress: view.progress,
         queue_position: view.queue_position,
         attempts: view.attempts.iter().map(attempt).collect(),
         adjustments: results::adjustments(view),
-        message: None,
+        message: view.deleted.first().and_then(|image| image.deleted_us).map(deleted_on),
         retry_after_ms: None,
     }
 }
 
+fn deleted_on(at_us: i64) -> String {
+    format!("The image that this job made was deleted on {}.", utc(at_us))
+}
+
 pub async fn list_jobs(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {
     let filter = args.word("status", &FILTERS)?.unwrap_or("all");
-    let Window { limit, offset } = Window::read(&mut args)?;
-    let states = State::of_public(filter);
-    let page = cx.inner.backend.list(cx.call.team(), &states, limit, offset).await?;
+    let paging = Paging::read(cx, &mut args, ("list_jobs", filter))?;
+    let wanted = Filter { states: State::of_public(filter), ..paging.filter.clone() };
+    let page = cx.inner.backend.list(&wanted, paging.window).await?;
     let row = |view: &JobView| JobRow {
         id: view.job.id,
         status: view.job.state.public(),
@@ -98,6 +91,7 @@ pub async fn list_jobs(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolEr
         error: results::error(view).map(|(error, _)| error),
         created_at: ms(view.job.created_us),
         updated_at: ms(view.job.updated_us),
+        deleted: results::deleted(view),
     };
     let jobs: Vec<JobRow> = page.rows.iter().map(row).collect();
     Answer::of(&JobList {
@@ -105,11 +99,12 @@ pub async fn list_jobs(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolEr
         filter,
         total_count: page.total,
         returned_count: jobs.len(),
-        has_more: page.has_more,
-        limit,
-        offset,
+        has_more: page.next.is_some(),
+        limit: paging.window.limit,
+        offset: paging.window.offset,
         jobs,
         total_is_minimum: page.total_is_minimum,
+        next_cursor: page.next.map(|last| paging.cursor(last)),
         adjustments: args.unknown(),
     })
 }

@@ -1,23 +1,32 @@
 //! The tools: what each is called, takes, needs and gives.
 
 mod arguments;
+mod blocking;
 mod catalogue;
 mod gallery;
 mod generate;
 mod generation;
 mod jobs;
+mod lists;
 mod made;
 mod models;
+mod paging;
 mod pictures;
+mod reload;
 mod results;
 mod schema;
+mod uploads;
+mod usage;
 mod waiting;
 
-pub use catalogue::{Tool, list};
+pub use blocking::{INSTRUCTIONS as BLOCKING_INSTRUCTIONS, known_words};
+pub use catalogue::Tool;
+pub use lists::{Lists, result as list};
+pub use models::read_generation;
 
 use super::{
     Inner,
-    call::Call,
+    call::{Call, Profile},
     errors::{Fault, ToolError},
     wire::frame,
 };
@@ -45,11 +54,7 @@ pub struct Answer {
 
 impl Answer {
     fn of<T: Serialize>(object: &T) -> Result<Answer, ToolError> {
-        let object = serde_json::value::to_raw_value(object).map_err(|error| {
-            tracing::error!(error = %error, "a tool's result could not be written");
-            Fault::internal()
-        })?;
-        Ok(Answer { object, blocks: Vec::new(), failed: false })
+        Ok(Answer { object: self::object(object)?, blocks: Vec::new(), failed: false })
     }
     fn with(mut self, blocks: Vec<Block>) -> Answer {
         self.blocks = blocks;
@@ -66,16 +71,17 @@ impl Answer {
 pub struct ToolResult {
     content: Vec<Block>,
     structured_content: Box<RawValue>,
-    /// Absent on success, as the first predecessor's clients expect.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    is_error: bool,
+    /// Absent on success for the first predecessor's clients, always there for the second's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_error: Option<bool>,
 }
 
-impl From<Answer> for ToolResult {
-    fn from(answer: Answer) -> ToolResult {
-        let mut content = vec![Block::Text { text: answer.object.get().to_owned() }];
-        content.extend(answer.blocks);
-        ToolResult { content, structured_content: answer.object, is_error: answer.failed }
+impl Answer {
+    fn into_result(self, profile: Profile) -> ToolResult {
+        let mut content = vec![Block::Text { text: self.object.get().to_owned() }];
+        content.extend(self.blocks);
+        let told = self.failed || profile == Profile::Blocking;
+        ToolResult { content, structured_content: self.object, is_error: told.then_some(self.failed) }
     }
 }
 
@@ -101,9 +107,19 @@ fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Give
     Ok((tool, arguments))
 }
 
+/// The name of a tool that is not there: clients of the blocking profile read that in a result.
+fn unknown<'a>(inner: &Inner, call: &Call, params: &'a Map<String, Value>) -> Option<&'a str> {
+    let name = params.get("name")?.as_str()?;
+    let known = || Tool::find(name).is_some_and(|tool| inner.offers(tool.name()));
+    (call.profile == Profile::Blocking && !known()).then_some(name)
+}
+
 /// # Errors
 /// The call is malformed, there is no such tool, or the caller may not use it.
 pub fn admit(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<(), Fault> {
+    if unknown(inner, call, params).is_some() {
+        return Ok(());
+    }
     let (tool, _) = read(inner, params)?;
     match tool.scope() {
         scope if call.principal.may(scope) => Ok(()),
@@ -114,14 +130,19 @@ pub fn admit(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<
 /// # Errors
 /// Only what is no business of the tool: its own failures are results.
 pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<ToolResult, Fault> {
+    if let Some(name) = unknown(inner, call, params) {
+        return result(call, blocking::unknown_tool(name));
+    }
     let (tool, arguments) = read(inner, params)?;
     let none = Map::new();
     let args = Arguments::new(arguments.unwrap_or(&none));
     let cx = Cx { inner, call, tool, meta: frame::meta(params) };
     let answer = match tool {
-        Tool::ListModels => models::list_models(cx, args),
+        _ if blocking::answers(call, tool) => blocking::call(cx, args).await,
+        Tool::ListModels => models::list_models(cx, args).await,
         Tool::EstimatePrice => models::estimate_price(cx, args).await,
-        Tool::GenerateImage => generate::generate_image(cx, args).await,
+        Tool::GenerateImage | Tool::EditImage => generate::generate_image(cx, args).await,
+        Tool::CreateUpload => uploads::create_upload(cx, args),
         Tool::GenerateImageAndWait => generate::generate_image_and_wait(cx, args).await,
         Tool::GetJobStatus => jobs::get_job_status(cx, args).await,
         Tool::WaitForCompletion => waiting::wait_for_completion(cx, args).await,
@@ -129,13 +150,48 @@ pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Re
         Tool::ListJobs => jobs::list_jobs(cx, args).await,
         Tool::GetImageData => gallery::get_image_data(cx, args).await,
         Tool::CancelJob => jobs::cancel_job(cx, args).await,
+        Tool::DeleteImage => gallery::delete_image(cx, args).await,
+        Tool::GetQuota => usage::get_quota(cx, args).await,
+        Tool::GetUsage => usage::get_usage(cx, args).await,
+        Tool::ReloadConfig => reload::reload_config(cx, args).await,
+    };
+    result(call, answer)
+}
+
+fn result(call: &Call, answer: Result<Answer, ToolError>) -> Result<ToolResult, Fault> {
+    let answer = match answer {
+        Err(ToolError::Refused(refused)) => Answer::failure(&Failure::from(refused)),
+        answer => answer,
     };
     match answer {
-        Ok(answer) => Ok(answer.into()),
+        Ok(answer) => Ok(answer.into_result(call.profile)),
         Err(ToolError::Fault(fault)) => Err(fault),
-        Err(ToolError::Refused(refused)) => match Answer::failure(&Failure::from(refused)) {
-            Ok(answer) => Ok(answer.into()),
-            Err(_) => Err(Fault::internal()),
-        },
+        Err(ToolError::Refused(_)) => Err(Fault::internal()),
     }
+}
+
+/// A job as `get_job_status` shows it; `None`: not there, or not the caller's.
+///
+/// # Errors
+/// The database is away.
+pub async fn job_resource(inner: &Inner, call: &Call, id: &str) -> Result<Option<Box<RawValue>>, Fault> {
+    let Ok(id) = uuid::Uuid::try_parse(id) else { return Ok(None) };
+    let Some(view) = inner.backend.job(call.team(), id).await? else { return Ok(None) };
+    let cx = Cx { inner, call, tool: Tool::GetJobStatus, meta: None };
+    object(&jobs::status(cx, &view)).map(Some)
+}
+
+/// What `list_models` answers.
+///
+/// # Errors
+/// Never but for a fault of the gateway.
+pub fn models_resource(inner: &Inner, call: &Call) -> Result<Box<RawValue>, Fault> {
+    object(&models::rows(inner.backend.models(&call.owner())))
+}
+
+fn object<T: Serialize>(object: &T) -> Result<Box<RawValue>, Fault> {
+    serde_json::value::to_raw_value(object).map_err(|error| {
+        tracing::error!(error = %error, "a result could not be written");
+        Fault::internal()
+    })
 }

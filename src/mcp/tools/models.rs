@@ -7,14 +7,30 @@ use super::{
     results::{Estimated, ModelRow, Models, Price, Reason, TargetRow},
 };
 use crate::{
-    jobs::{Code, ModelView, Refused, TargetView},
+    jobs::{Code, Explanation, Generation, ModelView, Refused, TargetView},
     mcp::errors::ToolError,
 };
+use plugin_api::Adjustment;
+use serde_json::{Map, Value};
 
-pub fn list_models(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {
+/// Reads the arguments of a generation for a dry run, which needs no prompt; and those it does not know.
+///
+/// # Errors
+/// The first argument that cannot be used.
+pub fn read_generation(
+    tool: &str,
+    arguments: &Map<String, Value>,
+) -> Result<(Generation, Vec<Adjustment>), Refused> {
+    let mut args = Arguments::new(arguments);
+    let generation = generation::read(&mut args, tool, false)?;
+    Ok((generation, args.unknown()))
+}
+
+pub async fn list_models(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {
     let provider = args.text("provider", 200)?;
     let explain = args.flag("explain")?.unwrap_or(false);
-    let mut models = cx.inner.backend.models(&cx.call.owner());
+    let owner = cx.call.owner();
+    let mut models = cx.inner.backend.models(&owner);
     if let Some(provider) = &provider {
         let mut known: Vec<String> = models.iter().flat_map(instances).collect();
         known.sort_unstable();
@@ -26,10 +42,36 @@ pub fn list_models(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError>
             return Err(bad("provider", message).into());
         }
     }
-    // What can be used comes first; else the configuration's order.
+    let mut rows = rows(models);
+    if explain {
+        for row in &mut rows {
+            let explanation = cx.inner.backend.explain_model(&owner, &row.name).await?;
+            tell(row, explanation);
+        }
+    }
+    Answer::of(&Models { success: true, models: rows, adjustments: args.unknown() })
+}
+
+/// What can be used comes first; else the configuration's order.
+pub fn rows(mut models: Vec<ModelView>) -> Vec<ModelRow> {
     models.sort_by_key(|model| !model.on);
-    let models = models.into_iter().map(|model| row(model, explain)).collect();
-    Answer::of(&Models { success: true, models, adjustments: args.unknown() })
+    models.into_iter().map(row).collect()
+}
+
+/// Where a plain call of this model by this caller would go now, and why nowhere else.
+fn tell(row: &mut ModelRow, explanation: Explanation) {
+    let Explanation { estimate, routing } = explanation;
+    row.reason = row.reason.take().or(estimate.refusals.into_iter().next().map(|why| why.message));
+    let Some(routing) = routing else { return };
+    row.route = routing.route;
+    let targets = routing.targets.into_iter().map(|choice| TargetRow {
+        to: choice.to,
+        on: choice.on,
+        price: choice.price.map(Price::from),
+        reason: choice.reason,
+        serves: choice.serves,
+    });
+    row.targets = Some(targets.collect());
 }
 
 /// The instances a model's targets are at, also those that are off.
@@ -38,13 +80,7 @@ fn instances(model: &ModelView) -> impl Iterator<Item = String> + '_ {
     model.providers.iter().cloned().chain(model.targets.iter().map(of_target))
 }
 
-fn row(model: ModelView, explain: bool) -> ModelRow {
-    let target = |target: TargetView| TargetRow {
-        to: target.to,
-        on: target.on,
-        price: target.price.map(Price::from),
-        reason: target.reason,
-    };
+fn row(model: ModelView) -> ModelRow {
     ModelRow {
         name: model.name,
         description: model.description,
@@ -59,7 +95,8 @@ fn row(model: ModelView, explain: bool) -> ModelRow {
         styles: model.styles,
         price: model.price.map(Price::from),
         reason: model.off,
-        targets: explain.then(|| model.targets.into_iter().map(target).collect()),
+        route: None,
+        targets: None,
     }
 }
 

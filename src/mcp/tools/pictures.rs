@@ -95,11 +95,11 @@ impl Cx<'_> {
         notes: &mut Vec<Adjustment>,
     ) -> Vec<Block> {
         let mut blocks = Vec::new();
-        let mut room = self.inner.settings.full_max.as_usize();
+        let mut room = self.inner.settings.load().full_max.as_usize();
         for view in views {
             for image in &view.images {
                 let wanted = if room == 0 { Delivery { result: Return::Link, ..delivery } } else { delivery };
-                match self.copy(image, wanted, delivery.inline_max).await {
+                match self.copy(image, wanted, delivery.full_max).await {
                     Ok((Some(copy), _)) if copy.bytes() > room => {
                         notes.push(instead(delivery, "the answer is full; the links have the other images"));
                         room = 0;
@@ -132,7 +132,7 @@ impl Cx<'_> {
     }
 
     pub fn resource_link(&self, image: &Image, view: &JobView) -> Option<Block> {
-        self.call.peer.knows_resource_links().then(|| Block::ResourceLink {
+        self.call.wants_resource_links().then(|| Block::ResourceLink {
             uri: self.inner.backend.link(image).url,
             name: file_name(image, view),
             mime_type: image.mime.clone(),
@@ -162,7 +162,7 @@ impl Cx<'_> {
             }
             Return::Preview => None,
         };
-        let edge = self.inner.settings.result.preview_edge;
+        let edge = self.inner.settings.load().result.preview_edge;
         match self.inner.backend.preview(image, edge, delivery.inline_max).await? {
             Some((mime, data)) => Ok((Some(block(mime.as_str().to_owned(), data).await), note)),
             None => Ok((
@@ -190,27 +190,35 @@ pub fn asked(result: Return) -> &'static str {
 }
 
 async fn block(mime_type: String, data: Bytes) -> Block {
+    Block::Image { data: base64(data).await, mime_type }
+}
+
+pub async fn base64(data: Bytes) -> String {
     let encode = |data: &Bytes| STANDARD.encode(data);
-    let data = if data.len() > ENCODE_INLINE {
+    if data.len() > ENCODE_INLINE {
         let copy = data.clone();
         tokio::task::spawn_blocking(move || encode(&copy)).await.unwrap_or_else(|_| encode(&data))
     } else {
         encode(&data)
-    };
-    Block::Image { data, mime_type }
+    }
+}
+
+/// The instance that made a job's images; of a job that has none yet, the one whose turn it is.
+pub fn provider(view: &JobView) -> &str {
+    let made = view.attempts.iter().rev().find(|attempt| attempt.outcome.as_deref() == Some("completed"));
+    made.map_or(view.job.instance.as_str(), |attempt| attempt.instance.as_str())
 }
 
 /// `<prefix or img>_<provider>_<image id>.<ext>`.
-fn file_name(image: &Image, view: &JobView) -> String {
+pub fn file_name(image: &Image, view: &JobView) -> String {
     let prefix = view.job.file_prefix.as_deref().filter(|p| !p.is_empty()).unwrap_or("img");
-    let made = view.attempts.iter().rev().find(|attempt| attempt.outcome.as_deref() == Some("completed"));
-    let provider = made.map_or(view.job.instance.as_str(), |attempt| attempt.instance.as_str());
+    let provider = provider(view);
     let extension = Mime::parse(&image.mime).map_or("img", Mime::extension);
     format!("{prefix}_{provider}_{}.{extension}", image.id)
 }
 
 /// As one word of a POSIX shell.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./:".contains(&b);
     if !word.is_empty() && word.bytes().all(plain) {
         word.to_owned()

@@ -4,7 +4,7 @@
 
 use crate::{
     jobs::{JobView, Refused},
-    store::State,
+    store::{Image, State},
 };
 use plugin_api::{Adjustment, value::Money};
 use serde::Serialize;
@@ -97,6 +97,8 @@ pub struct JobStatus {
     pub created_at: i64,
     pub updated_at: i64,
     pub images: Vec<ImageObject>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<DeletedImage>,
     pub code: Option<String>,
     pub cost: Option<Price>,
     /// The vendor's own percentage.
@@ -129,6 +131,8 @@ pub struct FinishedOne {
     pub model: String,
     pub job_id: Uuid,
     pub images: Vec<ImageObject>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<DeletedImage>,
     pub cost: Option<Price>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Adjustments,
@@ -151,6 +155,8 @@ pub struct Finished {
     pub prompt: String,
     pub model: String,
     pub images: Vec<ImageObject>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<DeletedImage>,
     pub cost: Option<Price>,
 }
 
@@ -211,6 +217,9 @@ pub struct Failure {
     pub job_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// When the image that was asked for was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<i64>,
 }
 
 impl From<Refused> for Failure {
@@ -237,6 +246,9 @@ pub struct Generations {
     pub generations: Vec<GenerationRow>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub total_is_minimum: bool,
+    /// Leads to the next page of the same list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Adjustments,
 }
@@ -252,6 +264,9 @@ pub struct GenerationRow {
     pub created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_path: Option<String>,
+    /// Only where it was deleted; `image_url` is empty then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -266,6 +281,9 @@ pub struct JobList {
     pub jobs: Vec<JobRow>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub total_is_minimum: bool,
+    /// Leads to the next page of the same list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Adjustments,
 }
@@ -280,12 +298,33 @@ pub struct JobRow {
     pub error: Option<String>,
     pub created_at: i64,
     pub updated_at: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<DeletedImage>,
 }
 
 #[derive(Debug, Serialize)]
 pub struct ImageData {
     pub success: bool,
     pub image: ImageObject,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adjustments: Adjustments,
+}
+
+/// What is left of an image that was deleted.
+#[derive(Debug, Serialize)]
+pub struct DeletedImage {
+    pub id: Uuid,
+    pub deleted_at: i64,
+}
+
+/// `delete_image`.
+#[derive(Debug, Serialize)]
+pub struct ImageDeleted {
+    pub success: bool,
+    pub image_id: Uuid,
+    pub job_id: Uuid,
+    pub deleted_at: i64,
+    pub message: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub adjustments: Adjustments,
 }
@@ -327,6 +366,9 @@ pub struct ModelRow {
     /// Why it is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The route that a plain call takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<TargetRow>>,
 }
@@ -337,6 +379,8 @@ pub struct TargetRow {
     pub on: bool,
     pub price: Option<Price>,
     pub reason: Option<String>,
+    /// It would be asked first.
+    pub serves: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -373,6 +417,11 @@ pub fn ms(us: i64) -> i64 {
 /// The prompt, or nothing where retention has dropped it: the key keeps its type.
 pub fn prompt(view: &JobView) -> String {
     view.job.prompt.clone().unwrap_or_default()
+}
+
+pub fn deleted(view: &JobView) -> Vec<DeletedImage> {
+    let mark = |image: &Image| Some(DeletedImage { id: image.id, deleted_at: ms(image.deleted_us?) });
+    view.deleted.iter().filter_map(mark).collect()
 }
 
 pub fn cost(view: &JobView) -> Option<Price> {

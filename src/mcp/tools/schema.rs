@@ -52,6 +52,12 @@ impl Offer {
     }
 }
 
+impl Offer {
+    pub fn takes_references(&self) -> bool {
+        self.references > 0
+    }
+}
+
 /// Properties as they are put together.
 struct Properties<'a> {
     offer: &'a Offer,
@@ -108,11 +114,7 @@ impl Properties<'_> {
             json!({"type": "integer", "minimum": 0, "maximum": 100, "description": "jpeg and webp only"}),
         );
         if self.offer.references > 0 {
-            let description = "Images to work from: image ids or https URLs";
-            self.add(
-                "references",
-                json!({"type": "array", "items": {"type": "string"}, "description": description}),
-            );
+            self.references();
         }
         self.option(
             "mask",
@@ -126,6 +128,15 @@ impl Properties<'_> {
         self.add("file_prefix", json!({"type": "string", "description": "Start of the file name"}));
         let description = "The same key again gets the same jobs";
         self.add("idempotency_key", json!({"type": "string", "maxLength": 255, "description": description}));
+    }
+
+    fn references(&mut self) {
+        let description = "Image ids, upload:// handles or https URLs";
+        let most = self.offer.references;
+        self.add(
+            "references",
+            json!({"type": "array", "items": {"type": "string"}, "maxItems": most, "description": description}),
+        );
     }
 
     fn waiting(&mut self) {
@@ -143,6 +154,8 @@ impl Properties<'_> {
     fn page(&mut self) {
         self.add("limit", json!({"type": "integer", "minimum": 1, "maximum": 50, "default": 10}));
         self.add("offset", json!({"type": "integer", "minimum": 0, "default": 0}));
+        let description = "next_cursor of the last page";
+        self.add("cursor", json!({"type": "string", "description": description}));
     }
 }
 
@@ -167,6 +180,22 @@ pub fn input(tool: Tool, offer: &Offer) -> InputSchema {
             p.look();
             &["prompt"]
         }
+        Tool::EditImage => {
+            p.prompt();
+            p.references();
+            p.choice();
+            p.option(
+                "mask",
+                json!({"type": "string", "description": "PNG whose transparent area is redrawn"}),
+            );
+            &["prompt", "references"]
+        }
+        Tool::CreateUpload => {
+            let words = ["image/png", "image/jpeg", "image/webp"];
+            p.add("mime_type", json!({"type": "string", "enum": words}));
+            p.add("size_bytes", json!({"type": "integer", "minimum": 1}));
+            &[]
+        }
         Tool::GenerateImageAndWait => {
             p.prompt();
             p.choice();
@@ -186,6 +215,14 @@ pub fn input(tool: Tool, offer: &Offer) -> InputSchema {
             &[]
         }
         Tool::ListGenerations => {
+            p.add(
+                "text",
+                json!({"type": "string", "description": "Words in the prompt, as they stand there"}),
+            );
+            p.add("model", json!({"type": "string"}));
+            p.add("since", json!({"type": "string", "description": "A day, a time, or how long ago: 7d"}));
+            p.add("until", json!({"type": "string"}));
+            p.add("deleted", json!({"type": "boolean", "description": "Also deleted ones"}));
             p.page();
             &[]
         }
@@ -199,11 +236,24 @@ pub fn input(tool: Tool, offer: &Offer) -> InputSchema {
             p.handover();
             &["image_id"]
         }
+        Tool::DeleteImage => {
+            p.add("image_id", id());
+            &["image_id"]
+        }
+        Tool::GetQuota => &[],
+        Tool::GetUsage => {
+            p.add("by", json!({"type": "string", "enum": super::usage::GROUPS, "default": "model"}));
+            p.add("since", json!({"type": "string"}));
+            p.add("until", json!({"type": "string"}));
+            &[]
+        }
+        Tool::ReloadConfig => &[],
     };
     InputSchema { kind: "object", properties: p.map, required: required.to_vec() }
 }
 
-/// The types of the keys a tool may answer with. Only `success` is in every answer.
+/// The types of the keys a tool may answer with. Only `success` is in every answer. Some tools say no more than that it is
+/// an object, so that the list stays small.
 pub fn output(tool: Tool) -> Value {
     let mut keys: Vec<(&str, &str)> = vec![("success", "boolean"), ("error", "string?"), ("code", "string?")];
     let refusal = [
@@ -229,6 +279,7 @@ pub fn output(tool: Tool) -> Value {
         ("pending", "array"),
         ("failed", "array"),
         ("completed", "array"),
+        ("deleted", "array"),
     ];
     let status = [
         ("created_at", "integer"),
@@ -242,21 +293,11 @@ pub fn output(tool: Tool) -> Value {
         ("total_is_minimum", "boolean"),
         ("returned_count", "integer"),
         ("has_more", "boolean"),
+        ("next_cursor", "string"),
         ("limit", "integer"),
         ("offset", "integer"),
     ];
     match tool {
-        Tool::ListModels => keys.push(("models", "array")),
-        Tool::EstimatePrice => keys.extend([
-            ("model", "string"),
-            ("target", "string?"),
-            ("count", "integer"),
-            ("price", "object?"),
-            ("highest", "object?"),
-            ("basis", "string"),
-            ("outcome", "string"),
-            ("reasons", "array"),
-        ]),
         Tool::GenerateImage => {
             keys.extend(job);
             keys.extend([
@@ -274,32 +315,51 @@ pub fn output(tool: Tool) -> Value {
         }
         Tool::GetJobStatus => {
             keys.extend(job);
-            keys.extend([wait[0], wait[1], wait[2]]);
+            keys.extend([wait[0], wait[1], wait[2], ("deleted", "array")]);
             keys.extend(status);
         }
         Tool::ListGenerations => {
             keys.extend(page);
             keys.push(("generations", "array"));
         }
-        Tool::ListJobs => {
-            keys.extend(page);
-            keys.extend([("filter", "string"), ("jobs", "array")]);
-        }
-        Tool::GetImageData => keys.extend([("image", "object"), ("image_id", "string")]),
-        Tool::CancelJob => {
-            keys.extend([
-                ("job_id", "string"),
-                ("status", "string"),
-                ("cancelled", "boolean"),
-                ("cost", "string"),
-                ("message", "string"),
-            ]);
+        Tool::GetQuota => keys.extend([("limits", "array"), ("message", "string")]),
+        Tool::ListModels
+        | Tool::EstimatePrice
+        | Tool::ListJobs
+        | Tool::GetUsage
+        | Tool::GetImageData
+        | Tool::CancelJob
+        | Tool::DeleteImage
+        | Tool::EditImage
+        | Tool::CreateUpload => return json!({"type": "object"}),
+        Tool::ReloadConfig => {
+            keys[1] = ("error", "object?");
+            keys.extend([("version", "string"), ("ok", "boolean"), ("result", "object?")]);
         }
     }
+    object(&keys, &["success"])
+}
+
+/// Of the tools that answer as the second predecessor's did.
+pub fn blocking() -> Value {
+    let keys = [
+        ("version", "string"),
+        ("ok", "boolean"),
+        ("images", "array"),
+        ("error", "object?"),
+        ("job", "object"),
+        ("jobs", "array"),
+        ("message", "string"),
+        ("adjustments", "array"),
+    ];
+    object(&keys, &["version", "ok", "images", "error"])
+}
+
+fn object(keys: &[(&str, &str)], required: &[&str]) -> Value {
     let typed = |kind: &str| match kind.strip_suffix('?') {
         Some(kind) => json!({"type": [kind, "null"]}),
         None => json!({"type": kind}),
     };
-    let properties: IndexMap<&str, Value> = keys.into_iter().map(|(key, kind)| (key, typed(kind))).collect();
-    json!({"type": "object", "properties": properties, "required": ["success"]})
+    let properties: IndexMap<&str, Value> = keys.iter().map(|(key, kind)| (*key, typed(kind))).collect();
+    json!({"type": "object", "properties": properties, "required": required})
 }

@@ -36,8 +36,8 @@ impl Waiting {
     }
 
     /// How long to wait, and a note when that is less than was asked for.
-    fn ceiling(&self, cx: Cx<'_>, jobs: usize, notes: &mut Vec<Adjustment>) -> Duration {
-        let ceiling = cx.inner.wait_ceiling(&cx.call.peer, jobs);
+    pub fn ceiling(&self, cx: Cx<'_>, jobs: usize, notes: &mut Vec<Adjustment>) -> Duration {
+        let ceiling = cx.inner.wait_ceiling(cx.call, jobs);
         match self.max_wait {
             Some(wanted) if wanted > ceiling => {
                 let reason = "no wait is longer than this here; call wait_for_completion again";
@@ -52,7 +52,7 @@ impl Waiting {
 
 /// How images are wanted: by argument, else as configured for this peer, else `default`.
 pub fn delivery(cx: Cx<'_>, args: &mut Arguments, default: Option<Return>) -> Result<Delivery, Refused> {
-    let configured = cx.inner.delivery(&cx.call.peer);
+    let configured = cx.inner.delivery(cx.call);
     let asked = args.word("return", &[Word(Return::Link), Word(Return::Preview), Word(Return::Full)])?;
     Ok(Delivery { result: asked.map(|word| word.0).or(default).unwrap_or(configured.result), ..configured })
 }
@@ -116,7 +116,7 @@ pub async fn for_made(
 }
 
 /// Until all have ended, the time is up, or the transport ends.
-async fn wait(cx: Cx<'_>, ids: &[Uuid], ceiling: Duration) -> Result<Vec<JobView>, StoreError> {
+pub async fn wait(cx: Cx<'_>, ids: &[Uuid], ceiling: Duration) -> Result<Vec<JobView>, StoreError> {
     let backend = &cx.inner.backend;
     let (team, moments) = (cx.call.team(), cx.call.moments.clone());
     tokio::select! {
@@ -161,7 +161,7 @@ fn finished_one(cx: Cx<'_>, view: &JobView, notes: Vec<Adjustment>) -> Result<An
             ..Failure::default()
         });
     }
-    let Finished { job_id, image_url, prompt, model, images, cost } = finished(cx, view);
+    let Finished { job_id, image_url, prompt, model, images, deleted, cost } = finished(cx, view);
     let status = view.job.state.public();
     Answer::of(&FinishedOne {
         success: true,
@@ -171,6 +171,7 @@ fn finished_one(cx: Cx<'_>, view: &JobView, notes: Vec<Adjustment>) -> Result<An
         model,
         job_id,
         images,
+        deleted,
         cost,
         adjustments: notes,
     })
@@ -202,12 +203,13 @@ fn finished(cx: Cx<'_>, view: &JobView) -> Finished {
         prompt: results::prompt(view),
         model: view.job.model.clone(),
         images: cx.images(view),
+        deleted: results::deleted(view),
         cost: results::cost(view),
     }
 }
 
 /// What a still running answer begins with. It must not read like a failure, or the model generates again.
-fn message(cx: Cx<'_>, running: &[&JobView]) -> String {
+pub fn message(cx: Cx<'_>, running: &[&JobView]) -> String {
     let ids: Vec<String> = running.iter().map(|view| view.job.id.to_string()).collect();
     let since = running.iter().map(|view| view.job.created_us).min().unwrap_or_default();
     let seconds = cx.inner.clock.now_us().saturating_sub(since).max(0) / 1_000_000;

@@ -55,8 +55,12 @@ pub enum Message {
         method: String,
         params: Map<String, Value>,
     },
-    /// A result or an error: the peer answers something.
-    Response,
+    /// A result or an error: the peer answers something that was asked of it.
+    Response {
+        id: Option<Id>,
+        /// `result` or `error`.
+        answer: Map<String, Value>,
+    },
 }
 
 impl Message {
@@ -65,7 +69,7 @@ impl Message {
         match self {
             Message::Request(request) => Some((&request.method, &request.params)),
             Message::Notification { method, params } => Some((method, params)),
-            Message::Response => None,
+            Message::Response { .. } => None,
         }
     }
 }
@@ -111,7 +115,9 @@ pub fn read(value: Value) -> Result<Message, Malformed> {
         (Some(Value::String(method)), Some(id)) => Ok(Message::Request(Request { id, method, params })),
         (Some(Value::String(method)), None) => Ok(Message::Notification { method, params }),
         (Some(_), id) => Err(Malformed { id, fault: Fault::invalid_request("method must be a string") }),
-        (None, _) if object.contains_key("result") || object.contains_key("error") => Ok(Message::Response),
+        (None, id) if object.contains_key("result") || object.contains_key("error") => {
+            Ok(Message::Response { id, answer: object })
+        }
         (None, id) => Err(Malformed { id, fault: Fault::invalid_request("missing method") }),
     }
 }
@@ -159,7 +165,10 @@ pub fn answer(id: &Id, result: Result<Box<RawValue>, Fault>) -> Outcome {
         Ok(result) => Outcome {
             status: StatusCode::OK,
             headers: Vec::new(),
-            json: encode(&Answer { jsonrpc: "2.0", id: Some(Some(id)), result: Some(&result), error: None }),
+            json: encode(
+                &Answer { jsonrpc: "2.0", id: Some(Some(id)), result: Some(&result), error: None },
+                result.get().len(),
+            ),
         },
         Err(fault) => refusal(Some(id), &fault, NoId::Omitted),
     }
@@ -176,7 +185,7 @@ pub fn refusal(id: Option<&Id>, fault: &Fault, no_id: NoId) -> Outcome {
     Outcome {
         status: fault.status,
         headers: fault.headers.clone(),
-        json: encode(&Answer { jsonrpc: "2.0", id, result: None, error }),
+        json: encode(&Answer { jsonrpc: "2.0", id, result: None, error }, fault.message.len()),
     }
 }
 
@@ -188,14 +197,30 @@ pub fn notification<P: Serialize>(method: &str, params: P) -> Vec<u8> {
         method: &'a str,
         params: P,
     }
-    encode(&Notification { jsonrpc: "2.0", method, params })
+    encode(&Notification { jsonrpc: "2.0", method, params }, 0)
+}
+
+/// A request to the peer.
+pub fn request<P: Serialize>(id: &str, method: &str, params: P) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Asked<'a, P> {
+        jsonrpc: &'static str,
+        id: &'a str,
+        method: &'a str,
+        params: P,
+    }
+    encode(&Asked { jsonrpc: "2.0", id, method, params }, 0)
 }
 
 /// JSON on one line. Our own structs always serialise; should one ever not, the peer sees an internal error.
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_else(|_| {
-        br#"{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal error"}}"#.to_vec()
-    })
+/// `inside`: bytes of what the frame goes around, so that a long answer is not moved while it grows.
+fn encode<T: Serialize>(value: &T, inside: usize) -> Vec<u8> {
+    const FRAME: usize = 128;
+    let mut json = Vec::with_capacity(FRAME + inside);
+    match serde_json::to_writer(&mut json, value) {
+        Ok(()) => json,
+        Err(_) => br#"{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal error"}}"#.to_vec(),
+    }
 }
 
 /// Builds a [`Value`] and refuses what [`serde_json::Value`] would swallow.

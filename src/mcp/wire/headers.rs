@@ -6,8 +6,13 @@ use super::{
 };
 use crate::mcp::errors::Fault;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
+
+/// Prefix of the headers that mirror arguments.
+const PARAMETER_PREFIX: &str = "mcp-param-";
+
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// A header that may stand there once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -45,6 +50,8 @@ pub struct Headers {
     pub method: Header,
     pub name: Header,
     pub idempotency_key: Header,
+    pub session: Header,
+    pub mirrored: Mirrored,
     pub accept: Accept,
     /// An MCP library made the request: it has a header of the protocol, or asks for streams by name.
     pub from_library: bool,
@@ -52,14 +59,19 @@ pub struct Headers {
 
 impl Headers {
     pub fn read(headers: &HeaderMap) -> Headers {
-        let accept = Accept::read(headers);
+        let mut accept = Accept::read(headers);
         let protocol = headers.keys().any(|name| name.as_str().starts_with("mcp-"));
+        let from_library = protocol || accept.names_stream;
+        // Plain programs of the predecessors' days got JSON whatever they asked for.
+        accept.json |= !from_library;
         Headers {
             version: Header::read(headers, "mcp-protocol-version"),
             method: Header::read(headers, "mcp-method"),
             name: Header::read(headers, "mcp-name"),
             idempotency_key: Header::read(headers, "idempotency-key"),
-            from_library: protocol || accept.names_stream,
+            session: Header::read(headers, SESSION.as_str()),
+            mirrored: Mirrored::read(headers),
+            from_library,
             accept,
         }
     }
@@ -68,6 +80,22 @@ impl Headers {
     pub fn with_version(version: Option<&str>) -> Headers {
         let version = version.map_or(Header::Absent, |v| Header::One(v.into()));
         Headers { version, ..Headers::default() }
+    }
+}
+
+/// The `Mcp-Param-*` headers of a request, by what follows the prefix, in lower case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirrored(Vec<(String, Header)>);
+
+impl Mirrored {
+    fn read(headers: &HeaderMap) -> Mirrored {
+        let names = headers.keys().map(HeaderName::as_str);
+        let ours = names.filter_map(|name| Some((name.strip_prefix(PARAMETER_PREFIX)?, name)));
+        Mirrored(ours.map(|(short, name)| (short.to_owned(), Header::read(headers, name))).collect())
+    }
+    fn get(&self, name: &str) -> &Header {
+        let name = name.to_ascii_lowercase();
+        self.0.iter().find(|(own, _)| *own == name).map_or(&Header::Absent, |(_, header)| header)
     }
 }
 
@@ -187,12 +215,46 @@ fn check_name(headers: &Headers, request: &Request) -> Result<(), Fault> {
     }
 }
 
+/// Checks the headers that mirror arguments: those whose schema has `x-mcp-header`, reachable by `properties` only.
+///
+/// # Errors
+/// -32020: an argument is there and its header is not, or says something else.
+pub fn check_params(mirrored: &Mirrored, schema: &Value, arguments: Option<&Value>) -> Result<(), Fault> {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Ok(()) };
+    for (name, property) in properties {
+        let argument = arguments.and_then(|arguments| arguments.get(name)).filter(|value| !value.is_null());
+        let Some(short) = property.get("x-mcp-header").and_then(Value::as_str) else {
+            check_params(mirrored, property, argument)?;
+            continue;
+        };
+        let shown = format!("Mcp-Param-{short}");
+        match (mirrored.get(short), argument) {
+            (Header::Absent, None) => {}
+            (Header::One(text), Some(argument)) if mirrors(&decode(text)?, argument) => {}
+            (Header::One(_), _) => {
+                return Err(Fault::header_mismatch(&format!("{shown} differs from the body")));
+            }
+            (header, _) => same(&shown, header, "")?,
+        }
+    }
+    Ok(())
+}
+
+fn mirrors(text: &str, argument: &Value) -> bool {
+    match argument {
+        Value::String(argument) => text == argument,
+        Value::Bool(argument) => text == if *argument { "true" } else { "false" },
+        Value::Number(argument) => text.parse::<f64>().is_ok_and(|n| Some(n) == argument.as_f64()),
+        _ => false,
+    }
+}
+
 /// Header values beyond ASCII travel as `=?base64?...?=`.
 fn decode(text: &str) -> Result<String, Fault> {
     let Some(encoded) = text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
         return Ok(text.to_owned());
     };
-    let bad = || Fault::header_mismatch("Mcp-Name is not valid base64 of UTF-8 text");
+    let bad = || Fault::header_mismatch("a header is not valid base64 of UTF-8 text");
     STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(bad)
 }
 

@@ -4,6 +4,7 @@
 pub mod era;
 pub mod frame;
 pub mod headers;
+pub mod listening;
 pub mod progress;
 pub mod sse;
 pub mod stdio;

@@ -9,14 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 use std::{pin::Pin, time::Duration};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
 
 /// Progress of one call comes at most this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Moments between a job and its reader; more are dropped by the sender.
-pub const MOMENTS: usize = 16;
 
 /// A call that is running.
 pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -26,6 +24,8 @@ pub type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub enum Told {
     /// A notification of progress, as JSON.
     Progress(Vec<u8>),
+    /// Something else that the call has to say to its caller, as JSON. Not to be dropped.
+    Message(Vec<u8>),
     /// Nothing happened for a while; there may be a notification to repeat.
     Alive(Option<Vec<u8>>),
     /// The last of all.
@@ -36,19 +36,21 @@ pub enum Told {
 pub struct Narrated {
     /// `None` once it has been answered.
     call: Option<Running>,
-    moments: mpsc::Receiver<Moment>,
+    moments: watch::Receiver<Option<Moment>>,
     open: bool,
+    /// What the call says besides.
+    line: Option<mpsc::Receiver<Vec<u8>>>,
     progress: Progress,
     heartbeat: Duration,
     next_beat: Instant,
 }
 
 impl Narrated {
-    /// `token`: the caller's progress token.
+    /// `token`: the caller's progress token; without one it hears no progress.
     pub fn new(
         call: Running,
-        moments: mpsc::Receiver<Moment>,
-        token: Value,
+        moments: watch::Receiver<Option<Moment>>,
+        token: Option<Value>,
         heartbeat: Duration,
     ) -> Narrated {
         let now = Instant::now();
@@ -56,10 +58,16 @@ impl Narrated {
             call: Some(call),
             moments,
             open: true,
+            line: None,
             progress: Progress { token, last: 0.0, told: String::new(), waiting: None, not_before: now },
             heartbeat,
             next_beat: now + heartbeat,
         }
+    }
+
+    /// A call that may say more than progress, by this line.
+    pub fn with_line(self, line: mpsc::Receiver<Vec<u8>>) -> Narrated {
+        Narrated { line: Some(line), ..self }
     }
 
     /// What comes next; `None` after the answer. May be dropped and called again.
@@ -68,13 +76,26 @@ impl Narrated {
             let call = self.call.as_mut()?;
             tokio::select! {
                 biased;
+                // Before the answer: what was said first comes first.
+                said = next_said(&mut self.line) => match said {
+                    Some(json) => {
+                        self.next_beat = Instant::now() + self.heartbeat;
+                        return Some(Told::Message(json));
+                    }
+                    None => self.line = None,
+                },
                 outcome = call => {
+                    if let Some(json) = self.line.as_mut().and_then(|line| line.try_recv().ok()) {
+                        // It said something and ended in the same moment.
+                        self.call = Some(Box::pin(std::future::ready(outcome)));
+                        return Some(Told::Message(json));
+                    }
                     self.call = None;
                     return Some(Told::Answer(outcome));
                 }
-                moment = self.moments.recv(), if self.open => match moment {
-                    Some(moment) => self.progress.waiting = Some(moment),
-                    None => self.open = false,
+                changed = self.moments.changed(), if self.open => match changed {
+                    Ok(()) => self.progress.waiting.clone_from(&self.moments.borrow_and_update()),
+                    Err(_) => self.open = false,
                 },
                 () = sleep_until(self.progress.not_before), if self.progress.waiting.is_some() => {
                     if let Some(told) = self.progress.tell() {
@@ -91,9 +112,16 @@ impl Narrated {
     }
 }
 
+async fn next_said(line: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match line {
+        Some(line) => line.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Turns moments into notifications whose numbers strictly rise.
 struct Progress {
-    token: Value,
+    token: Option<Value>,
     /// Percent told last; 0 before the first.
     last: f64,
     told: String,
@@ -124,6 +152,7 @@ impl Progress {
     }
 
     fn notify(&mut self, percent: f64, message: String) -> Option<Vec<u8>> {
+        let token = self.token.as_ref()?;
         let left = TOTAL - self.last;
         if left < LEAST_LEFT {
             return None;
@@ -134,7 +163,7 @@ impl Progress {
         self.last = percent;
         self.told = message;
         self.not_before = Instant::now() + PROGRESS_EVERY;
-        Some(notification(&self.token, percent, &self.told))
+        Some(notification(token, percent, &self.told))
     }
 }
 
@@ -166,17 +195,21 @@ mod tests {
     }
     struct Scene {
         told: Narrated,
-        moments: mpsc::Sender<Moment>,
+        moments: watch::Sender<Option<Moment>>,
         finish: oneshot::Sender<()>,
     }
     fn scene() -> Scene {
-        let (moments, receiver) = mpsc::channel(MOMENTS);
+        let (moments, receiver) = watch::channel(None);
         let (finish, finished) = oneshot::channel();
         let call = Box::pin(async move {
             let _ = finished.await;
             Outcome { status: StatusCode::OK, headers: Vec::new(), json: b"{}".to_vec() }
         });
-        Scene { told: Narrated::new(call, receiver, json!("t"), Duration::from_secs(15)), moments, finish }
+        Scene {
+            told: Narrated::new(call, receiver, Some(json!("t")), Duration::from_secs(15)),
+            moments,
+            finish,
+        }
     }
     impl Scene {
         /// The parameters of the next notification.
@@ -197,16 +230,16 @@ mod tests {
     async fn progress_rises_strictly_and_comes_once_a_second_at_most() {
         let mut scene = scene();
         let start = Instant::now();
-        scene.moments.try_send(moment(0.3, "drawing")).unwrap();
+        scene.moments.send_replace(Some(moment(0.3, "drawing")));
         let first = scene.progress().await;
         assert_eq!(first["progressToken"], "t");
-        scene.moments.try_send(moment(0.1, "back")).unwrap();
+        scene.moments.send_replace(Some(moment(0.1, "back")));
         let second = scene.progress().await;
         assert!(start.elapsed() >= PROGRESS_EVERY, "held back to one a second");
         assert!(percent(&second) > percent(&first), "a share that falls is told as a rise");
-        scene.moments.try_send(moment(1.0, "stored")).unwrap();
+        scene.moments.send_replace(Some(moment(1.0, "stored")));
         assert_eq!(percent(&scene.progress().await), 100.0);
-        scene.moments.try_send(moment(1.0, "again")).unwrap();
+        scene.moments.send_replace(Some(moment(1.0, "again")));
         scene.finish.send(()).unwrap();
         assert!(
             matches!(scene.told.next().await, Some(Told::Answer(_))),
@@ -235,7 +268,7 @@ mod tests {
     async fn progress_that_nobody_read_gives_way_to_the_newest() {
         let mut scene = scene();
         for n in 1..=9 {
-            scene.moments.try_send(moment(f64::from(n) / 10.0, &format!("step {n}"))).unwrap();
+            scene.moments.send_replace(Some(moment(f64::from(n) / 10.0, &format!("step {n}"))));
         }
         assert_eq!(scene.progress().await["message"], "step 9");
     }

@@ -2,19 +2,29 @@
 
 use super::{
     frame::Outcome,
+    listening::{Heard, Subscription},
     progress::{Narrated, Told},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
-/// The body of a streaming response: comments and progress while the call runs, then its answer.
+/// The body of a streaming response: comments and progress while the call runs, then its answer; or what a listening
+/// client hears.
 ///
 /// Reading drives the call, dropping ends it: see [`progress`](super::progress).
-pub struct EventStream {
-    call: Narrated,
-    /// Made before the stream was handed out.
-    first: Option<Bytes>,
+pub struct EventStream(Source);
+
+enum Source {
+    Call {
+        call: Narrated,
+        /// Made before the stream was handed out.
+        first: Option<Bytes>,
+    },
+    Subscription(Subscription),
 }
+
+/// A comment that says that the stream is alive.
+pub const BEAT: &[u8] = b": still here\n\n";
 
 /// The first thing a call came up with.
 pub enum First {
@@ -28,25 +38,35 @@ impl EventStream {
     pub async fn first(mut call: Narrated) -> Option<First> {
         Some(match call.next().await? {
             Told::Answer(outcome) => First::Answer(outcome),
-            told => First::Stream(EventStream { call, first: Some(event(told)) }),
+            told => First::Stream(EventStream(Source::Call { call, first: Some(event(told)) })),
         })
+    }
+
+    pub fn listening(listening: Subscription) -> EventStream {
+        EventStream(Source::Subscription(listening))
     }
 
     /// The next complete frames; `None` after the answer. May be dropped and called again.
     pub async fn next(&mut self) -> Option<Bytes> {
-        match self.first.take() {
-            Some(first) => Some(first),
-            None => self.call.next().await.map(event),
+        match &mut self.0 {
+            Source::Call { call, first } => match first.take() {
+                Some(first) => Some(first),
+                None => call.next().await.map(event),
+            },
+            Source::Subscription(listening) => Some(match listening.next().await? {
+                Heard::Message(json) => data(&json),
+                Heard::Alive => Bytes::from_static(BEAT),
+            }),
         }
     }
 }
 
 fn event(told: Told) -> Bytes {
     match told {
-        Told::Progress(json) => data(&json),
+        Told::Progress(json) | Told::Message(json) => data(&json),
         Told::Answer(outcome) => data(&outcome.json),
         Told::Alive(json) => {
-            let mut beat = b": still here\n\n".to_vec();
+            let mut beat = BEAT.to_vec();
             beat.extend(json.iter().flat_map(|json| data(json)));
             beat.into()
         }

@@ -1,0 +1,83 @@
+//! Lists of tools as they were written last. They are long, seldom different, and asked for by every client that
+//! connects; one is written anew when what it was made of is another.
+
+use super::catalogue::{self, Tool};
+use crate::{
+    jobs::Offered,
+    mcp::{
+        Inner,
+        call::{Call, Profile},
+        errors::Fault,
+    },
+};
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use std::{sync::Arc, time::Duration};
+
+/// Lists kept: there is one for each set of scopes and models, in each era. Each has some 10 KB.
+const MOST: usize = 32;
+
+#[derive(Default)]
+pub struct Lists(Mutex<Vec<Kept>>);
+
+struct Kept {
+    of: Of,
+    result: Arc<RawValue>,
+}
+
+/// All that a list depends on and that differs between calls.
+struct Of {
+    offered: Offered,
+    tools: Vec<Tool>,
+    ceiling: Duration,
+    modern: bool,
+    profile: Profile,
+}
+
+impl Of {
+    fn is(&self, other: &Of) -> bool {
+        let Of { offered, tools, ceiling, modern, profile } = self;
+        *modern == other.modern
+            && *profile == other.profile
+            && *ceiling == other.ceiling
+            && *tools == other.tools
+            && offered.is(&other.offered)
+    }
+}
+
+impl Lists {
+    fn find(&self, of: &Of) -> Option<Arc<RawValue>> {
+        self.0.lock().iter().find(|kept| kept.of.is(of)).map(|kept| kept.result.clone())
+    }
+
+    fn keep(&self, of: Of, result: &RawValue) {
+        let mut all = self.0.lock();
+        all.retain(|kept| kept.of.offered.is_of_one_registry(&of.offered));
+        if all.len() >= MOST {
+            all.remove(0);
+        }
+        all.push(Kept { of, result: Arc::from(result.to_owned()) });
+    }
+}
+
+/// The result of `tools/list`; `write` makes it of the list.
+///
+/// # Errors
+/// Those of `write`.
+pub fn result(
+    inner: &Inner,
+    call: &Call,
+    write: impl FnOnce(catalogue::ToolList) -> Result<Box<RawValue>, Fault>,
+) -> Result<Box<RawValue>, Fault> {
+    let tools = catalogue::mine(inner, call);
+    let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
+    let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
+    let ceiling = inner.wait_ceiling(call, 1);
+    let of = Of { offered, tools, ceiling, modern: call.peer.is_modern(), profile: call.profile };
+    if let Some(kept) = inner.lists.find(&of) {
+        return Ok((*kept).to_owned());
+    }
+    let result = write(list(&of.tools))?;
+    inner.lists.keep(of, &result);
+    Ok(result)
+}
