@@ -44,6 +44,8 @@ pub enum Face {
     McpNullId,
     /// No `id` at all.
     McpNoId,
+    /// The second predecessor's path: `id: null`, and its own codes where it had some.
+    McpBlocking,
     Plain,
 }
 
@@ -103,13 +105,12 @@ impl Refusal {
     pub fn into_answer(self, face: Face) -> Answer {
         let (kind, body) = match face {
             Face::Plain => ("application/problem+json", self.problem()),
-            Face::McpNullId => ("application/json", self.rpc(Some(()))),
-            Face::McpNoId => ("application/json", self.rpc(None)),
+            Face::McpNullId => ("application/json", self.rpc(self.code, Some(()))),
+            Face::McpNoId => ("application/json", self.rpc(self.code, None)),
+            Face::McpBlocking => ("application/json", self.rpc(self.blocking_code(), Some(()))),
         };
-        let mut answer = Answer::new(Body::Bytes(body.into()));
-        *answer.status_mut() = self.status;
+        let mut answer = whole(self.status, kind, body);
         let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some((seconds, _)) = self.retry {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
@@ -136,7 +137,16 @@ impl Refusal {
         })
     }
 
-    fn rpc(&self, null_id: Option<()>) -> Vec<u8> {
+    /// What the second predecessor's clients know: unauthorized, and a page that may not call.
+    fn blocking_code(&self) -> i32 {
+        match self.status {
+            StatusCode::UNAUTHORIZED => -32001,
+            StatusCode::FORBIDDEN => -32002,
+            _ => self.code,
+        }
+    }
+
+    fn rpc(&self, code: i32, null_id: Option<()>) -> Vec<u8> {
         #[derive(Serialize)]
         struct Message<'a> {
             jsonrpc: &'a str,
@@ -160,7 +170,7 @@ impl Refusal {
             policy: Option<&'static str>,
         }
         let data = self.retry.map(|(seconds, policy)| Data { retry_after_ms: seconds * 1000, policy });
-        let error = Error { code: self.code, message: &self.sentence, data };
+        let error = Error { code, message: &self.sentence, data };
         to_json(&Message { jsonrpc: "2.0", id: null_id.map(|()| None), error })
     }
 }
@@ -177,8 +187,8 @@ pub fn whole(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> 
     answer
 }
 
-pub fn json(value: &impl Serialize) -> Answer {
-    whole(StatusCode::OK, "application/json", to_json(value))
+pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    whole(status, "application/json", to_json(value))
 }
 
 /// 204 with nothing in it.
@@ -227,6 +237,12 @@ mod tests {
                 "message": "Rate limited, retry in 7 s", "data": {"retryAfterMs": 7000, "policy": "burst"}}})
         );
         assert_eq!(body(refusal(), Face::McpNoId).get("id"), None, "newer revisions have no null ids");
+        let codes = [(401, -32001), (403, -32002), (413, 413), (404, -32600)];
+        for (status, code) in codes {
+            let refusal = Refusal::new(StatusCode::from_u16(status).unwrap(), "No.");
+            let said = body(refusal, Face::McpBlocking);
+            assert_eq!((&said["error"]["code"], &said["id"]), (&code.into(), &serde_json::Value::Null));
+        }
         let problem = body(refusal(), Face::Plain);
         assert_eq!((&problem["status"], &problem["title"]), (&429.into(), &"Too Many Requests".into()));
     }

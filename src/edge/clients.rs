@@ -3,15 +3,35 @@
 use serde_json::{Value, json};
 
 /// Where a client reads its configuration, and what to put there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snippet {
+    /// How the command line calls the client.
+    pub id: &'static str,
     pub client: &'static str,
     /// What to do with the text.
     pub how: &'static str,
     pub text: String,
+    /// Where the text is a part of a JSON file of the client.
+    pub file: Option<ClientFile>,
 }
 
-const NAME: &str = "image-gateway";
+/// The JSON file of a client, and the gateway's entry among its servers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientFile {
+    /// `~/...` in the user's home, else in the project's folder. On Linux; macOS and Windows may have another.
+    pub path: &'static str,
+    /// On macOS, where that is another.
+    pub macos: Option<&'static str>,
+    /// The member that holds the servers.
+    pub servers: &'static str,
+    /// A JSON object in the order people write it.
+    pub entry: String,
+}
+
+/// What the gateway is called in a client's configuration.
+pub const NAME: &str = "image-gateway";
+
+type Fields<'a> = &'a [(&'a str, Value)];
 
 /// One snippet per client, for a gateway at `public_url` with the bearer `key`; `exe` is the command that starts it.
 pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
@@ -22,46 +42,32 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
     if url.starts_with("http://") {
         remote.push("--allow-http");
     }
-    let snippet = |client, how, text| Snippet { client, how, text };
-    vec![
-        snippet(
-            "Claude Code",
-            "Run in a terminal:",
-            format!("claude mcp add --transport http {NAME} {url} --header \"Authorization: {bearer}\""),
-        ),
-        snippet(
-            "Claude Desktop",
-            "claude_desktop_config.json (Settings, Developer, Edit Config); the gateway on the same machine, no key:",
-            entry("mcpServers", &[("command", json!(exe)), ("args", json!(["stdio"]))]),
-        ),
-        snippet(
+    let by_http = |name: &'static str| [(name, json!(url)), ("headers", headers.clone())];
+    let mut all = vec![text(
+        "claude-code",
+        "Claude Code",
+        "Run in a terminal:",
+        format!("claude mcp add --transport http {NAME} {url} --header \"Authorization: {bearer}\""),
+    )];
+    all.extend(launched(exe).into_iter().filter(|snippet| snippet.id == "claude-desktop"));
+    all.extend([
+        in_file(
+            "claude-desktop-remote",
             "Claude Desktop, from another machine",
             "The same file; needs Node.js:",
-            entry(
-                "mcpServers",
-                &[
-                    ("command", json!("npx")),
-                    ("args", json!(remote)),
-                    ("env", json!({ "AUTH_HEADER": bearer })),
-                ],
-            ),
+            &[("command", json!("npx")), ("args", json!(remote)), ("env", json!({ "AUTH_HEADER": bearer }))],
         ),
-        snippet(
-            "Cursor",
-            "~/.cursor/mcp.json, or .cursor/mcp.json in a project:",
-            entry("mcpServers", &[("url", json!(url)), ("headers", headers.clone())]),
-        ),
-        snippet(
-            "Windsurf",
-            "~/.codeium/windsurf/mcp_config.json:",
-            entry("mcpServers", &[("serverUrl", json!(url)), ("headers", headers.clone())]),
-        ),
-        snippet(
+        in_file("cursor", "Cursor", "~/.cursor/mcp.json, or .cursor/mcp.json in a project:", &by_http("url")),
+        in_file("windsurf", "Windsurf", "~/.codeium/windsurf/mcp_config.json:", &by_http("serverUrl")),
+        in_file(
+            "vscode",
             "VS Code",
             ".vscode/mcp.json:",
-            entry("servers", &[("type", json!("http")), ("url", json!(url)), ("headers", headers.clone())]),
+            &[("type", json!("http")), ("url", json!(url)), ("headers", headers.clone())],
         ),
-        snippet(
+        in_file("gemini-cli", "Gemini CLI", "~/.gemini/settings.json:", &by_http("httpUrl")),
+        text(
+            "inspector",
             "MCP Inspector",
             "Run in a terminal; lists the tools:",
             format!(
@@ -69,24 +75,76 @@ pub fn snippets(public_url: &str, key: &str, exe: &str) -> Vec<Snippet> {
                  --header \"Authorization: {bearer}\" --method tools/list"
             ),
         ),
-        snippet(
+        text(
+            "better-chatbot",
             "Better Chatbot",
             "Add an MCP server with this configuration:",
-            object(&[("url", json!(url)), ("headers", headers)], 0),
+            object(&by_http("url"), 0),
         ),
-        snippet("Node.js", "Any version with fetch:", node(&url, &bearer)),
-        snippet("curl", "Draws a picture and prints where it is:", curl(&url, &bearer)),
+        text(
+            "librechat",
+            "LibreChat",
+            "librechat.yaml:",
+            format!(
+                "mcpServers:\n  {NAME}:\n    type: streamable-http\n    url: {url}\n    headers:\n      \
+                 Authorization: \"{bearer}\"\n    timeout: 120000"
+            ),
+        ),
+        text("node", "Node.js", "Any version with fetch:", node(&url, &bearer)),
+        text("curl", "curl", "Draws a picture and prints where it is:", curl(&url, &bearer)),
+    ]);
+    all
+}
+
+/// For clients that launch the program themselves, on the same machine: no server, no key.
+pub fn launched(exe: &str) -> Vec<Snippet> {
+    let command = [("command", json!(exe)), ("args", json!(["stdio"]))];
+    let typed = [&[("type", json!("stdio"))][..], &command].concat();
+    let quoted = if exe.contains(' ') { format!("\"{exe}\"") } else { exe.to_owned() };
+    vec![
+        text(
+            "claude-code",
+            "Claude Code",
+            "Run in a terminal:",
+            format!("claude mcp add {NAME} -- {quoted} stdio"),
+        ),
+        in_file(
+            "claude-desktop",
+            "Claude Desktop",
+            "claude_desktop_config.json (Settings, Developer, Edit Config); the gateway on the same machine, no key:",
+            &command,
+        ),
+        in_file("cursor", "Cursor", "~/.cursor/mcp.json, or .cursor/mcp.json in a project:", &command),
+        in_file("windsurf", "Windsurf", "~/.codeium/windsurf/mcp_config.json:", &command),
+        in_file("vscode", "VS Code", ".vscode/mcp.json:", &typed),
+        in_file("gemini-cli", "Gemini CLI", "~/.gemini/settings.json:", &command),
     ]
 }
 
+fn text(id: &'static str, client: &'static str, how: &'static str, text: String) -> Snippet {
+    Snippet { id, client, how, text, file: None }
+}
+
 /// The gateway among the servers of a client's file.
-fn entry(servers: &str, fields: &[(&str, Value)]) -> String {
-    let fields = object(fields, 4);
-    format!("{{\n  \"{servers}\": {{\n    \"{NAME}\": {fields}\n  }}\n}}")
+fn in_file(id: &'static str, client: &'static str, how: &'static str, fields: Fields<'_>) -> Snippet {
+    let servers = if id == "vscode" { "servers" } else { "mcpServers" };
+    let (path, macos) = match id {
+        "cursor" => ("~/.cursor/mcp.json", None),
+        "windsurf" => ("~/.codeium/windsurf/mcp_config.json", None),
+        "vscode" => (".vscode/mcp.json", None),
+        "gemini-cli" => ("~/.gemini/settings.json", None),
+        _ => (
+            "~/.config/Claude/claude_desktop_config.json",
+            Some("~/Library/Application Support/Claude/claude_desktop_config.json"),
+        ),
+    };
+    let entry = object(fields, 4);
+    let text = format!("{{\n  \"{servers}\": {{\n    \"{NAME}\": {entry}\n  }}\n}}");
+    Snippet { id, client, how, text, file: Some(ClientFile { path, macos, servers, entry }) }
 }
 
 /// A JSON object in the order people write it, one field on a line.
-fn object(fields: &[(&str, Value)], indent: usize) -> String {
+fn object(fields: Fields<'_>, indent: usize) -> String {
     let lines: Vec<String> =
         fields.iter().map(|(name, value)| format!("{:indent$}  \"{name}\": {value}", "")).collect();
     format!("{{\n{}\n{:indent$}}}", lines.join(",\n"), "")
@@ -130,7 +188,9 @@ mod tests {
             "Windsurf",
             "VS Code",
             "MCP Inspector",
+            "Gemini CLI",
             "Better Chatbot",
+            "LibreChat",
             "Node.js",
             "curl",
         ] {
@@ -144,10 +204,17 @@ mod tests {
                 );
                 assert!(snippet.text.contains("Bearer igw_k"), "{client}");
             }
-            if snippet.text.starts_with('{') {
+            if let Some(file) = &snippet.file {
+                let whole: Value = serde_json::from_str(&snippet.text).unwrap();
+                assert_eq!(whole[file.servers][NAME], serde_json::from_str::<Value>(&file.entry).unwrap());
+            } else if snippet.text.starts_with('{') {
                 serde_json::from_str::<Value>(&snippet.text).unwrap_or_else(|e| panic!("{client}: {e}"));
             }
         }
+        let own = launched("/opt/my apps/image-gateway");
+        assert!(
+            own.iter().all(|s| s.text.contains("/opt/my apps/image-gateway") && s.text.contains("stdio"))
+        );
         assert!(!all.iter().any(|s| s.text.contains("allow-http")));
         assert!(snippets("http://box:8000", "k", "x").iter().any(|s| s.text.contains("--allow-http")));
     }

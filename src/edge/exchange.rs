@@ -5,12 +5,12 @@ use super::{
     answer::{Answer, Body, Face, Refusal, dress},
     body,
     faces::{Endpoint, Faces},
-    head,
+    head, oauth,
     origin::{self, Doors, Visitor},
     pages::Pages,
     peer::Trusted,
     route::{Route, route},
-    streams::Streams,
+    streams::{Streams, WhileGood},
     write,
 };
 use crate::{
@@ -30,6 +30,9 @@ use tokio::{sync::watch, time::Instant};
 const KEY_HELP: &str =
     "Send `Authorization: Bearer <key>` with a key of this gateway; `image-gateway keys create` makes one.";
 
+const TOKEN_HELP: &str = "Send `Authorization: Bearer <token>` with a token of an issuer that this gateway trusts, or with one of its keys \
+    where it takes keys.";
+
 /// Why a request ends before its handler answered.
 #[derive(Debug)]
 pub enum End {
@@ -48,6 +51,7 @@ impl From<Refusal> for End {
 pub struct Exchange {
     pub faces: Faces,
     pub limits: RequestLimits,
+    pub room: body::Room,
     pub doors: Doors,
     pub trusted: Trusted,
     pub pages: Pages,
@@ -105,7 +109,7 @@ impl Exchange {
     /// The answer to bytes that are no request.
     pub async fn refuse_unread(&self, session: &mut ServerSession, refusal: Refusal) {
         let mut answer = refusal.into_answer(Face::Plain);
-        dress(&mut answer, &Method::GET, &uuid::Uuid::new_v4().to_string());
+        dress(&mut answer, &Method::GET, &new_id());
         session.set_keepalive(None);
         write::answer(session, answer, write::To::default(), &self.pace()).await.ok();
     }
@@ -159,12 +163,17 @@ impl Exchange {
         }
         match route {
             Route::Mcp(endpoint) => self.mcp(session, seen, endpoint).await,
+            Route::Upload(token) => self.upload(session, seen, token).await,
             Route::Nothing => Err(Refusal::not_found().into()),
             _ if !seen.reads() => Err(Refusal::method(route.methods()).into()),
             Route::Image(name) => {
                 let headers = &session.req_header().headers;
                 Ok(self.faces.images.serve(name, seen.query.as_deref().unwrap_or_default(), headers).await)
             }
+            Route::Metadata(path) => match self.faces.keys.tokens() {
+                Some(tokens) => Ok(oauth::metadata(&tokens, &self.pages.public_url, path)),
+                None => Err(Refusal::not_found().into()),
+            },
             Route::Home => Ok(self.pages.home(&self.faces).await),
             Route::Health => Ok(self.pages.health(&self.faces)),
             Route::Live => Ok(self.pages.live()),
@@ -178,16 +187,20 @@ impl Exchange {
         seen: &mut Seen,
         endpoint: Endpoint,
     ) -> Result<Answer, End> {
-        let principal = self.authenticate(session, seen)?;
+        let principal = self.authenticate(session, seen).await?;
         self.rate(seen, &principal)?;
+        self.some_scope(seen, &principal)?;
         let encoding = session.get_header_bytes(header::CONTENT_ENCODING);
         if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
             let sentence = "Send the body without Content-Encoding.";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence).into());
         }
         let mut headers = inner_headers(&session.req_header().headers, &seen.id);
-        self.leave_room_for_streams(&mut headers, &principal)?;
-        let body = body::read(session, &self.limits).await?;
+        if endpoint != Endpoint::Messages && seen.method != Method::DELETE {
+            self.leave_room_for_streams(&seen.method, &mut headers, &principal)?;
+        }
+        // Its share is held until there is an answer: what is made of a body is as large as the body.
+        let (body, _share) = body::read(session, &self.limits, &self.room).await?;
         let request = build(seen, headers, body)?;
 
         let call = self.faces.mcp.call(request, principal.clone(), endpoint);
@@ -195,40 +208,74 @@ impl Exchange {
             answer = call => answer,
             _ = session.read_body_or_idle(true) => return Err(End::Left), // the call is dropped
         };
+        if answer.status() == StatusCode::FORBIDDEN
+            && let Some(tokens) = self.faces.keys.tokens()
+        {
+            oauth::complete(&mut answer, &tokens, &self.pages.public_url, &seen.path);
+        }
         if matches!(answer.body(), Body::Stream(_)) {
             answer = answer.map(|body| match body {
-                Body::Stream(chunks) => Body::Stream(self.streams.count(&principal.key, chunks)),
+                Body::Stream(chunks) => {
+                    let headers = &session.req_header().headers;
+                    let chunks = Box::new(WhileGood::new(chunks, &self.faces.keys, headers));
+                    Body::Stream(self.streams.count(&principal.key, chunks))
+                }
                 other => other,
             });
         }
         Ok(answer)
     }
 
-    fn authenticate(&self, session: &ServerSession, seen: &mut Seen) -> Result<Arc<Principal>, Refusal> {
-        let error = match self.faces.keys.authenticate(&session.req_header().headers, seen.query.as_deref()) {
+    /// The link is the credential; guessing at links is slowed down like guessing at keys.
+    async fn upload(&self, session: &mut ServerSession, seen: &mut Seen, token: &str) -> Result<Answer, End> {
+        if seen.method != Method::PUT {
+            return Err(Refusal::method("PUT, OPTIONS").into());
+        }
+        let (body, _share) = body::read(session, &self.limits, &self.room).await?;
+        match self.faces.uploads.put(token, body).await {
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
+                let decision = self.faces.rates.load().unauthenticated(seen.client);
+                Err(if decision.allowed { refusal } else { limited(seen, decision) }.into())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        session: &ServerSession,
+        seen: &mut Seen,
+    ) -> Result<Arc<Principal>, Refusal> {
+        let headers = &session.req_header().headers;
+        let error = match self.faces.keys.authenticate(headers, seen.query.as_deref()).await {
             Ok(principal) => {
                 seen.principal = Some(principal.clone());
                 return Ok(principal);
             }
             Err(error) => error,
         };
-        let challenge = |value| (header::WWW_AUTHENTICATE, HeaderValue::from_static(value));
-        let (name, value) = match error {
+        let tokens = self.faces.keys.tokens();
+        let challenge =
+            |wrong| oauth::challenge(tokens.as_deref(), &self.pages.public_url, &seen.path, wrong);
+        let value = match error {
             AuthError::Unavailable => {
-                return Err(Refusal::unavailable("Keys cannot be checked at the moment; try again soon."));
+                let sentence = "Keys and tokens cannot be checked at the moment; try again soon.";
+                return Err(Refusal::unavailable(sentence));
             }
             AuthError::Malformed(sentence) => {
-                let (name, value) = challenge("Bearer error=\"invalid_request\"");
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, sentence).with(name, value));
+                let value = HeaderValue::from_static("Bearer error=\"invalid_request\"");
+                let refusal = Refusal::new(StatusCode::BAD_REQUEST, sentence);
+                return Err(refusal.with(header::WWW_AUTHENTICATE, value));
             }
-            AuthError::Missing => challenge("Bearer"),
-            AuthError::Invalid => challenge("Bearer error=\"invalid_token\""),
+            AuthError::Missing => challenge(false),
+            AuthError::Invalid => challenge(true),
         };
         let decision = self.faces.rates.load().unauthenticated(seen.client);
         if !decision.allowed {
             return Err(limited(seen, decision));
         }
-        Err(Refusal::new(StatusCode::UNAUTHORIZED, KEY_HELP).with(name, value))
+        let help = if tokens.is_some() { TOKEN_HELP } else { KEY_HELP };
+        Err(Refusal::new(StatusCode::UNAUTHORIZED, help).with(header::WWW_AUTHENTICATE, value))
     }
 
     fn rate(&self, seen: &mut Seen, principal: &Principal) -> Result<(), Refusal> {
@@ -241,9 +288,27 @@ impl Exchange {
         }
     }
 
+    /// A client that got a token for nothing is told at once what to ask its issuer for: it would see no tool, and not
+    /// know why.
+    fn some_scope(&self, seen: &Seen, principal: &Principal) -> Result<(), Refusal> {
+        match self.faces.keys.tokens() {
+            Some(tokens) if principal.scopes.is_empty() => {
+                let value = oauth::too_little(&tokens, &self.pages.public_url, &seen.path, &oauth::USUAL);
+                let refusal = Refusal::new(StatusCode::FORBIDDEN, "This token has no scope of the gateway.");
+                Err(refusal.with(header::WWW_AUTHENTICATE, value))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A principal with too many open streams gets its answers whole, or none if it takes nothing but streams. A call
     /// must not be turned away after it has started work, so this comes first.
-    fn leave_room_for_streams(&self, headers: &mut HeaderMap, principal: &Principal) -> Result<(), Refusal> {
+    fn leave_room_for_streams(
+        &self,
+        method: &Method,
+        headers: &mut HeaderMap,
+        principal: &Principal,
+    ) -> Result<(), Refusal> {
         if self.streams.open(&principal.key) < self.limits.streams_per_principal {
             return Ok(());
         }
@@ -252,7 +317,7 @@ impl Exchange {
         let accepted = accepted.join(",").to_ascii_lowercase();
         let only_streams = accepted.contains("text/event-stream")
             && !["application/json", "application/*", "*/*"].iter().any(|kind| accepted.contains(kind));
-        if only_streams {
+        if only_streams || method == Method::GET {
             let sentence = "This key holds too many open streams; close some first.";
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, sentence);
             return Err(Refusal { retry: Some((5, Some("streams"))), ..refusal });
@@ -319,15 +384,21 @@ fn request_id(headers: &HeaderMap) -> String {
         (1..=64).contains(&id.len())
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
-    given.filter(harmless).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+    given.filter(harmless).map_or_else(new_id, str::to_owned)
+}
+
+/// Told apart, not secret: so without a trip to the system's random numbers.
+fn new_id() -> String {
+    uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid().to_string()
 }
 
 fn face(route: &Route<'_>, headers: &HeaderMap) -> Face {
     let version = headers.get("mcp-protocol-version").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    match route.is_mcp() {
-        true if version >= "2025-11-25" => Face::McpNoId,
-        true => Face::McpNullId,
-        false => Face::Plain,
+    match route {
+        Route::Mcp(_) if version >= "2025-11-25" => Face::McpNoId,
+        Route::Mcp(Endpoint::Blocking) => Face::McpBlocking,
+        Route::Mcp(_) => Face::McpNullId,
+        _ => Face::Plain,
     }
 }
 

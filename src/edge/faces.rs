@@ -1,6 +1,6 @@
 //! What the edge stands in front of. `app` fills these in; tests put doubles there.
 
-use super::answer::Answer;
+use super::answer::{Answer, Refusal};
 use crate::{
     auth::{Keys, Principal},
     limits::Rates,
@@ -17,7 +17,12 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     Jobs,
+    /// The old HTTP+SSE transport: its streams,
     Sse,
+    /// and its messages.
+    Messages,
+    /// The second predecessor's path.
+    Blocking,
 }
 
 /// The MCP face. The future is dropped when the client leaves.
@@ -35,6 +40,14 @@ pub trait McpHandler: Send + Sync {
 #[async_trait]
 pub trait ImageHandler: Send + Sync {
     async fn serve(&self, name: &str, query: &str, headers: &HeaderMap) -> Answer;
+}
+
+/// Upload links. `token` is what follows `/uploads/`; it is the credential.
+#[async_trait]
+pub trait UploadHandler: Send + Sync {
+    /// # Errors
+    /// Why the bytes were not taken.
+    async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal>;
 }
 
 /// What works at this moment.
@@ -61,6 +74,7 @@ pub struct ToolCard {
 pub struct Faces {
     pub mcp: Arc<dyn McpHandler>,
     pub images: Arc<dyn ImageHandler>,
+    pub uploads: Arc<dyn UploadHandler>,
     pub standings: Arc<dyn Standings>,
     pub keys: Arc<Keys>,
     /// Swapped at a reload.

@@ -16,8 +16,9 @@ use tokio::{
 };
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A new connection may still ask one thing while the gateway stops, if it asks soon.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// A new connection may still ask one thing while the gateway stops, if it asks soon; and a request that was on its
+/// way to an idle one is answered, not cut off.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// When the head of the next request must be complete.
 #[derive(Clone, Copy)]
@@ -67,9 +68,13 @@ impl Front {
         let peeked = if stopping {
             timeout(LAST_CALL, peek).await
         } else {
+            let last_call = async {
+                stop.wait_for(|stop| *stop).await.ok();
+                tokio::time::sleep(LAST_CALL).await;
+            };
             tokio::select! {
                 peeked = timeout(*limits.idle_timeout, peek) => peeked,
-                _ = stop.wait_for(|stop| *stop) => return None, // nothing was asked yet
+                () = last_call => return None,
             }
         };
         let heard = peeked.ok()?.ok()?;

@@ -9,6 +9,7 @@ mod faces;
 mod front;
 mod head;
 mod home;
+mod oauth;
 mod origin;
 mod pages;
 mod peer;
@@ -21,7 +22,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Body, Chunks};
-pub use faces::{Endpoint, Faces, ImageHandler, McpHandler, Standing, Standings, ToolCard};
+pub use answer::{Answer, Body, Chunks, Refusal, json};
+pub use faces::{Endpoint, Faces, ImageHandler, McpHandler, Standing, Standings, ToolCard, UploadHandler};
 pub use serve::{BindError, Bound, bind};
 pub use settings::{RequestLimits, Settings, Tls};

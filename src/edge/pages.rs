@@ -41,13 +41,16 @@ impl Pages {
 
     pub fn health(&self, faces: &Faces) -> Answer {
         let now = jiff::Timestamp::from_millisecond(faces.clock.now_ms()).unwrap_or_default();
-        json(&Health {
-            status: "healthy",
-            version: env!("CARGO_PKG_VERSION"),
-            architecture: "durable-jobs",
-            timestamp: format!("{now:.3}"),
-            service: "image-gateway",
-        })
+        json(
+            StatusCode::OK,
+            &Health {
+                status: "healthy",
+                version: env!("CARGO_PKG_VERSION"),
+                architecture: "durable-jobs",
+                timestamp: format!("{now:.3}"),
+                service: "image-gateway",
+            },
+        )
     }
 
     pub fn live(&self) -> Answer {

@@ -1,6 +1,6 @@
 //! Which path leads where.
 
-use super::faces::Endpoint;
+use super::{faces::Endpoint, oauth::WELL_KNOWN};
 use crate::mcp::Paths;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,6 +8,10 @@ pub enum Route<'a> {
     Mcp(Endpoint),
     /// What follows `/images/`, undecoded.
     Image(&'a str),
+    /// What follows `/uploads/`.
+    Upload(&'a str),
+    /// Who gives out tokens for the endpoint at this path.
+    Metadata(&'a str),
     Home,
     Health,
     Live,
@@ -15,18 +19,26 @@ pub enum Route<'a> {
     Nothing,
 }
 
-pub fn route<'a>(path: &'a str, paths: &Paths) -> Route<'a> {
+pub fn route<'a>(path: &'a str, paths: &'a Paths) -> Route<'a> {
     match path {
         _ if Some(path) == paths.jobs.as_deref() => Route::Mcp(Endpoint::Jobs),
         _ if Some(path) == paths.sse.as_deref() => Route::Mcp(Endpoint::Sse),
+        _ if Some(path) == paths.messages.as_deref() => Route::Mcp(Endpoint::Messages),
+        _ if Some(path) == paths.blocking.as_deref() => Route::Mcp(Endpoint::Blocking),
         "/" => Route::Home,
         "/health" => Route::Health,
         "/livez" => Route::Live,
         "/readyz" => Route::Ready,
-        _ => match path.strip_prefix("/images/") {
-            Some(name) if !name.is_empty() => Route::Image(name),
-            _ => Route::Nothing,
-        },
+        _ => {
+            let below = |folder| path.strip_prefix(folder).filter(|rest: &&str| !rest.is_empty());
+            if let Some(endpoint) = path.strip_prefix(WELL_KNOWN) {
+                let all = [&paths.jobs, &paths.sse, &paths.blocking];
+                let found = all.into_iter().flatten().find(|p| endpoint.is_empty() || *p == endpoint);
+                return found.map_or(Route::Nothing, |path| Route::Metadata(path));
+            }
+            let image = below("/images/").map(Route::Image);
+            image.or_else(|| below("/uploads/").map(Route::Upload)).unwrap_or(Route::Nothing)
+        }
     }
 }
 
@@ -42,7 +54,9 @@ impl Route<'_> {
 
     pub fn methods(&self) -> &'static str {
         match self {
+            Route::Mcp(Endpoint::Messages) => "POST, OPTIONS",
             Route::Mcp(_) => "GET, POST, DELETE, OPTIONS",
+            Route::Upload(_) => "PUT, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -56,9 +70,20 @@ mod tests {
     fn paths_lead_where_the_configuration_says() {
         let paths = Paths { sse: None, ..Paths::default() };
         assert_eq!(route("/mcp", &paths), Route::Mcp(Endpoint::Jobs));
+        assert_eq!(route("/messages", &paths), Route::Mcp(Endpoint::Messages));
+        assert_eq!(route("/mcp/v1/messages", &paths), Route::Mcp(Endpoint::Blocking));
         assert_eq!(route("/sse", &paths), Route::Nothing, "a path that is off does not exist");
         assert_eq!(route("/images/a/b.png", &paths), Route::Image("a/b.png"));
-        for nothing in ["/images/", "/images", "/mcp/", "/metrics", "/admin", "//mcp", "/MCP", "*", ""] {
+        assert_eq!(route("/uploads/a.b", &paths), Route::Upload("a.b"));
+        let known = |end: &str| format!("/.well-known/oauth-protected-resource{end}");
+        assert_eq!(route(&known(""), &paths), Route::Metadata("/mcp"));
+        assert_eq!(route(&known("/mcp/v1/messages"), &paths), Route::Metadata("/mcp/v1/messages"));
+        for nothing in ["/sse", "/", "/images", "mcp", "/mcp/"] {
+            assert_eq!(route(&known(nothing), &paths), Route::Nothing, "{nothing}");
+        }
+        for nothing in
+            ["/uploads/", "/images/", "/images", "/mcp/", "/metrics", "/admin", "//mcp", "/MCP", "*", ""]
+        {
             assert_eq!(route(nothing, &paths), Route::Nothing, "{nothing}");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Settings,
+    body::Room,
     exchange::Exchange,
     faces::Faces,
     front::{Front, Http2},
@@ -16,6 +17,7 @@ use pingora::{
     server::Fds,
     services::{Service as _, listening::Service},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -30,6 +32,9 @@ use tokio::{
 };
 
 const BACKLOG: u32 = 1024;
+/// Of a connection, for as long as it is open. Requests are read in one piece anyway; answers are put together.
+const READ_BUFFER: usize = 0;
+const WRITE_BUFFER: usize = 4096;
 /// Streams may say this much longer once the gateway stops: enough for an answer that is nearly there.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -83,6 +88,20 @@ pub async fn bind(settings: Settings) -> Result<Bound, BindError> {
     Ok(Bound { settings, sockets, trusted })
 }
 
+/// Raises the limit of open files to what this user may have, and tells it.
+fn descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).ok();
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How many connections may be open at once. However many clients come, the jobs that run keep descriptors for the
+/// database, their answers and their vendors: half of what there is, 1,024 at most.
+fn connections(wanted: u32, descriptors: u64) -> u32 {
+    let most = descriptors - (descriptors / 2).min(1_024);
+    wanted.min(u32::try_from(most).unwrap_or(u32::MAX)).min(Semaphore::MAX_PERMITS as u32)
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -113,8 +132,10 @@ impl Bound {
     /// # Errors
     /// [`BindError::Tls`]: the certificate or its key cannot be used.
     pub async fn serve(self, faces: Faces, stop: watch::Receiver<bool>) -> Result<bool, BindError> {
+        // Pingora's clock is a thread made when first needed, and a panic for ever where none can be made by then.
+        pingora::time::fast_timeout::fast_sleep(Duration::from_millis(1)).await;
         let grace = *self.settings.shutdown_grace;
-        let connections = self.settings.limits.connections.min(Semaphore::MAX_PERMITS as u32);
+        let connections = connections(self.settings.limits.connections, descriptors());
         let slots = Arc::new(Semaphore::new(connections as usize));
         let exchange = Arc::new(self.exchange(faces, stop.clone()));
         let front = Front {
@@ -127,7 +148,8 @@ impl Bound {
         for (socket, address) in self.sockets {
             let address = address.to_string();
             fds.add(address.clone(), socket.into_raw_fd());
-            let listener = ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::new(4096, 8192));
+            let listener =
+                ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
             service.add_listener(match &self.settings.tls {
                 Some(tls) => listener.tls(tls_settings(tls)?),
                 None => listener,
@@ -149,6 +171,7 @@ impl Bound {
         Exchange {
             faces,
             limits: self.settings.limits.clone(),
+            room: Room::new(&self.settings.limits),
             doors: Doors::new(&self.settings, &public_url, loopback),
             trusted: self.trusted.clone(),
             pages: Pages::new(public_url),
@@ -192,4 +215,23 @@ fn tls_settings(tls: &super::Tls) -> Result<TlsSettings, BindError> {
         TlsSettings::intermediate(&tls.cert_file, &tls.key_file).map_err(|e| failed(&tls.cert_file, &e))?;
     settings.enable_h2();
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connections;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_jobs() {
+        for (wanted, descriptors, granted) in [
+            (20_000, 256, 128),
+            (20_000, 1_024, 512),
+            (20_000, 20_000, 18_976),
+            (20_000, u64::MAX, 20_000),
+            (100, 256, 100),
+            (20_000, 0, 0),
+        ] {
+            assert_eq!(connections(wanted, descriptors), granted, "{wanted} of {descriptors}");
+        }
+    }
 }

@@ -3,7 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `server:` listeners and what they let through.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Addresses for HTTP/1.1 and h2c. Not loopback needs `tls` or `insecure: true`.
@@ -50,7 +50,7 @@ impl Default for Settings {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     pub cert_file: String,
@@ -58,13 +58,15 @@ pub struct Tls {
 }
 
 /// Caps on one request and one connection.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestLimits {
     pub headers: ByteSize,
     pub header_fields: u32,
     pub uri: ByteSize,
     pub body: ByteSize,
+    /// Bodies over 256 KiB at work at the same time; more of them wait.
+    pub bodies: ByteSize,
     /// From the first byte of a request to the end of its header.
     pub header_timeout: Span,
     /// Longest pause inside a body.
@@ -82,6 +84,7 @@ impl Default for RequestLimits {
             header_fields: 100,
             uri: ByteSize::kib(8),
             body: ByteSize::mib(20),
+            bodies: ByteSize::mib(32),
             header_timeout: Span::secs(10),
             body_idle_timeout: Span::secs(30),
             idle_timeout: Span::secs(75),

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
-use plugin_api::value::{Secret, Span};
+use plugin_api::value::{ByteSize, Secret, Span};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -86,6 +86,21 @@ impl ImageHandler for FakeImages {
     }
 }
 
+/// Knows one link, `good`.
+struct FakeUploads;
+
+#[async_trait]
+impl UploadHandler for FakeUploads {
+    async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal> {
+        match token {
+            "good" => {
+                Ok(answer::whole(http::StatusCode::CREATED, "application/json", format!("{}", bytes.len())))
+            }
+            _ => Err(Refusal::not_found()),
+        }
+    }
+}
+
 #[derive(Default)]
 struct FakeStandings(Mutex<Standing>);
 
@@ -135,6 +150,7 @@ impl Setup {
         let faces = Faces {
             mcp: mcp.clone(),
             images: Arc::new(FakeImages),
+            uploads: Arc::new(FakeUploads),
             standings: standings.clone(),
             keys: keys.clone(),
             rates: Arc::new(ArcSwap::from_pointee(Rates::new(&self.limits, [], []))),

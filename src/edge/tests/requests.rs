@@ -158,6 +158,32 @@ async fn a_slow_body_is_cut_even_if_it_drips() {
 }
 
 #[tokio::test]
+async fn large_bodies_share_a_room_and_the_rest_hear_when_to_come_back() {
+    let rig = Setup::caps(|caps| {
+        caps.bodies = ByteSize::kib(500);
+        caps.body_idle_timeout = Span::millis(300);
+    });
+    let rig = rig.start().await;
+    let large = "a".repeat(300 << 10);
+    let mut first = rig.wire().await;
+    first.send(post("/mcp", "X-Do: wait\r\n", &large)).await;
+    soon(rig.mcp.started.notified()).await;
+    let mut second = rig.wire().await;
+    second.send(post("/mcp", "", &large)).await;
+    let reply = second.reply().await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")));
+    let chunked = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    let head = post("/mcp", "Transfer-Encoding: chunked\r\n", "").replace("Content-Length: 0\r\n", "");
+    let mut third = rig.wire().await;
+    third.send(head + &chunked).await;
+    assert_eq!(third.reply().await.status, 503, "also where the length is not told");
+    assert_eq!(rig.ask(&post("/mcp", "", "{}")).await.status, 200, "small ones need no room");
+    rig.mcp.go_on.notify_one();
+    assert_eq!(first.reply().await.status, 200);
+    assert_eq!(rig.ask(&post("/mcp", "", &large)).await.status, 200, "the room is free again");
+}
+
+#[tokio::test]
 async fn a_connection_lives_through_refusals() {
     let rig = start().await;
     let mut wire = rig.wire().await;
@@ -339,4 +365,23 @@ async fn connections_over_the_cap_are_dropped() {
     rig.wire().await.closed().await;
     first.send(get("/livez")).await;
     assert_eq!(first.reply().await.status, 200, "the one that was there is served on");
+}
+
+#[tokio::test]
+async fn an_upload_link_takes_a_put_without_a_key_and_guessing_is_slowed_down() {
+    let rig = start().await;
+    let put = |token: &str| {
+        format!("PUT /uploads/{token} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc")
+    };
+    let reply = rig.ask(&put("good")).await;
+    assert_eq!((reply.status, reply.body.as_str()), (201, "3"));
+    let get = rig.ask("GET /uploads/good HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!((get.status, get.header("allow")), (405, Some("PUT, OPTIONS")));
+    let mut statuses = Vec::new();
+    for _ in 0..60 {
+        statuses.push(rig.ask(&put("guess")).await.status);
+    }
+    assert_eq!(statuses[0], 404);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert_eq!(rig.ask(&put("good")).await.status, 201, "a good link is not a guess");
 }

@@ -54,6 +54,23 @@ async fn a_stream_ends_with_its_client() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let rig = start().await;
+    let (mut wire, sender) = open_stream(&rig).await;
+    sender.send("data: 1\n\n".into()).await.unwrap();
+    assert_eq!(wire.chunk().await, "data: 1\n\n");
+    let key = |id: &str, key: &str| FileKey { id: id.into(), key: Secret::new(key), ..FileKey::default() };
+    rig.keys.reload(&[key("ci", KEY), key("other", "other")]).unwrap();
+    rig.keys.database_away();
+    rig.keys.replace(Vec::new());
+    sender.send("data: 2\n\n".into()).await.unwrap();
+    assert_eq!(wire.chunk().await, "data: 2\n\n", "its own key is still there");
+    rig.keys.reload(&[key("other", "other")]).unwrap();
+    assert_eq!(wire.chunk().await, "", "its key is gone, and nothing else has to happen");
+    soon(sender.closed()).await;
+}
+
+#[tokio::test]
 async fn streams_over_the_cap_become_whole_answers_or_a_refusal() {
     let rig = Setup::caps(|caps| caps.streams_per_principal = 1).start().await;
     let (wire, sender) = open_stream(&rig).await;
