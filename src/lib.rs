@@ -67,7 +67,12 @@ use std::process::ExitCode;
 /// The whole program with these plugins: reads the command line, does what it says, and gives the exit code
 /// (0 done, 1 failed with a sentence on stderr, 2 not understood).
 pub fn run(plugins: &'static [Plugin]) -> ExitCode {
+    run_with(plugins, None)
+}
+
+/// The same with a set of tools, resources and prompts besides the gateway's own.
+pub fn run_with(plugins: &'static [Plugin], extra: Option<&'static dyn mcp::Extra>) -> ExitCode {
     // One crypto library for everybody. It is only refused when it is there already.
     rustls::crypto::ring::default_provider().install_default().ok();
-    cli::run(plugins)
+    cli::run(plugins, extra)
 }

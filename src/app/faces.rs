@@ -4,17 +4,21 @@ use super::App;
 use crate::{
     auth::{Keys, Principal},
     config::Config,
-    edge::{self, Answer, Body, Chunks, Faces, ImageHandler, McpHandler, Standing, Standings, ToolCard},
-    images::{ImageBody, Images},
-    jobs::Jobs,
+    edge::{
+        self, Answer, Body, Chunks, Faces, ImageHandler, McpHandler, Refusal, Standing, Standings, ToolCard,
+        UploadHandler,
+    },
+    images::{ImageBody, Images, Kept},
+    jobs::{Jobs, PutError},
     limits::Rates,
-    mcp::{self, Endpoint, EventStream, Mcp, Reply},
+    mcp::{self, EventStream, Listening, Mcp, Profile, Reply},
     store::Store,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use std::{io, sync::Arc, time::Duration};
+use uuid::Uuid;
 
 pub(super) fn faces(app: &App, mcp: Mcp, keys: Arc<Keys>, rates: Arc<ArcSwap<Rates>>) -> Faces {
     let exe = std::env::current_exe().map_or("image-gateway".into(), |path| path.display().to_string());
@@ -24,6 +28,7 @@ pub(super) fn faces(app: &App, mcp: Mcp, keys: Arc<Keys>, rates: Arc<ArcSwap<Rat
             .collect(),
         mcp: Arc::new(McpFace(mcp)),
         images: Arc::new(ImageFace(app.images.clone())),
+        uploads: Arc::new(UploadFace(app.jobs.clone())),
         standings: Arc::new(Now {
             store: app.store.clone(),
             images: app.images.clone(),
@@ -47,13 +52,18 @@ impl McpHandler for McpFace {
         principal: Arc<Principal>,
         endpoint: edge::Endpoint,
     ) -> Answer {
-        // An old client that posts to /sse speaks what one on /mcp speaks.
-        let (edge::Endpoint::Jobs | edge::Endpoint::Sse) = endpoint;
-        match self.0.http(request, principal, Endpoint::Jobs).await {
+        let reply = match endpoint {
+            edge::Endpoint::Jobs => self.0.http(request, principal, Profile::Job).await,
+            edge::Endpoint::Sse => self.0.sse(request, principal).await,
+            edge::Endpoint::Messages => self.0.messages(request, principal).await,
+            edge::Endpoint::Blocking => self.0.http(request, principal, Profile::Blocking).await,
+        };
+        match reply {
             Reply::Whole(answer) => {
                 answer.map(|body| if body.is_empty() { Body::Empty } else { Body::Bytes(body) })
             }
             Reply::Stream(head, events) => head.map(|()| Body::Stream(Box::new(Events(events)))),
+            Reply::Listen(head, events) => head.map(|()| Body::Stream(Box::new(SessionEvents(events)))),
         }
     }
 }
@@ -62,6 +72,15 @@ struct Events(EventStream);
 
 #[async_trait::async_trait]
 impl Chunks for Events {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        self.0.next().await.map(Ok)
+    }
+}
+
+struct SessionEvents(Listening);
+
+#[async_trait::async_trait]
+impl Chunks for SessionEvents {
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         self.0.next().await.map(Ok)
     }
@@ -77,6 +96,33 @@ impl ImageHandler for ImageFace {
             ImageBody::Bytes(bytes) => Body::Bytes(bytes),
             ImageBody::Stream(pieces) => Body::Stream(Box::new(pieces)),
         })
+    }
+}
+
+struct UploadFace(Arc<Jobs>);
+
+/// The answer to a `PUT` that was taken.
+#[derive(serde::Serialize)]
+struct Uploaded {
+    upload_id: Uuid,
+    mime_type: &'static str,
+    width: u32,
+    height: u32,
+    sha256: String,
+}
+
+#[async_trait::async_trait]
+impl UploadHandler for UploadFace {
+    async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal> {
+        let (upload_id, kept) = self.0.put_upload(token, bytes).await.map_err(|error| match error {
+            PutError::Away => Refusal::unavailable(error.to_string()),
+            PutError::NoSlot => Refusal::new(StatusCode::NOT_FOUND, error.to_string()),
+            PutError::Used => Refusal::new(StatusCode::CONFLICT, error.to_string()),
+            PutError::NoImage(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+        })?;
+        let Kept { mime, width, height, sha256, .. } = kept;
+        let uploaded = Uploaded { upload_id, mime_type: mime.as_str(), width, height, sha256 };
+        Ok(edge::json(StatusCode::CREATED, &uploaded))
     }
 }
 

@@ -32,39 +32,77 @@ pub(super) async fn ensure(
     data_dir: &Path,
 ) -> anyhow::Result<Option<FirstKey>> {
     let path = data_dir.join(FILE);
-    if config.auth.mode == Mode::None {
+    if matches!(config.auth.mode, Mode::None | Mode::Jwt) {
         return Ok(None);
-    }
-    if let Ok(bearer) = std::fs::read_to_string(&path) {
-        let bearer = bearer.trim().to_owned();
-        return Ok((!bearer.is_empty()).then_some(FirstKey { bearer, path, made_now: false }));
     }
     let in_file = config.auth.keys.iter().any(|k| !k.key.is_empty() || k.key_sha256.is_some());
-    if in_file || !store.keys().await?.is_empty() {
-        return Ok(None);
-    }
-    let bearer = auth::new_key()?;
-    let scopes = Scope::ALL.map(Scope::as_str).join(" ");
-    let key = Key {
-        id: auth::new_key_id()?,
-        team: "default".into(),
-        hash: auth::hash(secrets, &bearer),
-        hint: bearer.chars().take(8).collect(),
-        scopes,
-        created_us: 0,
-        expires_us: None,
-        revoked_us: None,
+    let known = in_file || !store.keys().await?.is_empty();
+    let (bearer, made_now) = match kept(&path) {
+        // Deleted by somebody who does not want it to lie there.
+        None if known => return Ok(None),
+        Some(bearer) => (bearer, false),
+        None => keep(&path, &auth::new_key()?)
+            .with_context(|| format!("the first key cannot be kept in {}", path.display()))?,
     };
-    // Another process of this directory may be at the same point: the database lets one of them in.
-    if !store.add_key(key, true).await? {
-        return Ok(None);
+    plugin_api::failpoint("first_key.kept")?;
+    // The file comes first: after a crash between the two the next start finds it, and adds its key.
+    if !known {
+        let scopes = Scope::ALL.map(Scope::as_str).join(" ");
+        let key = Key {
+            id: auth::new_key_id()?,
+            team: "default".into(),
+            hash: auth::hash(secrets, &bearer),
+            hint: bearer.chars().take(8).collect(),
+            scopes,
+            ..Key::default()
+        };
+        // Another process of this directory may be at the same point: the database lets one of them in.
+        store.add_key(key, true).await?;
     }
-    let write = || -> std::io::Result<()> {
-        let mut file =
-            std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        writeln!(file, "{bearer}")?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("the first key cannot be kept in {}", path.display()))?;
-    Ok(Some(FirstKey { bearer, path, made_now: true }))
+    Ok(Some(FirstKey { bearer, path, made_now }))
+}
+
+fn kept(path: &Path) -> Option<String> {
+    let bearer = std::fs::read_to_string(path).ok()?.trim().to_owned();
+    (!bearer.is_empty()).then_some(bearer)
+}
+
+/// Puts the key where it stays, whole or not at all, and on disk. Of two processes at once one is the first: both go
+/// on with its key.
+fn keep(path: &Path, bearer: &str) -> std::io::Result<(String, bool)> {
+    let draft = path.with_extension(uuid::Uuid::new_v4().to_string());
+    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&draft)?;
+    writeln!(file, "{bearer}")?;
+    file.sync_all()?;
+    let placed = std::fs::hard_link(&draft, path);
+    std::fs::remove_file(&draft)?;
+    match placed {
+        Ok(()) => {
+            if let Some(folder) = path.parent() {
+                std::fs::File::open(folder)?.sync_all()?;
+            }
+            Ok((bearer.to_owned(), true))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            kept(path).map(|bearer| (bearer, false)).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_first_keys_one_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        assert_eq!(kept(&path), None);
+        assert_eq!(keep(&path, "igw_a").unwrap(), ("igw_a".into(), true));
+        assert_eq!(keep(&path, "igw_b").unwrap(), ("igw_a".into(), false), "both go on with the first");
+        assert_eq!(kept(&path), Some("igw_a".into()));
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "no draft is left: {left:?}");
+    }
 }

@@ -87,6 +87,7 @@ pub fn text(summary: &Summary, ready: &Ready, registry: &Registry, terminal: boo
 
 fn key(summary: &Summary, first: Option<&FirstKey>, shown: Option<&FirstKey>) -> String {
     match (summary.mode, first, shown) {
+        (Mode::Jwt, ..) => "a token of an issuer of auth.issuers (auth.mode: jwt)".into(),
         (Mode::None, ..) => "none is asked for (auth.mode: none)".into(),
         (_, _, Some(key)) => {
             format!(

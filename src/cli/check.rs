@@ -2,10 +2,10 @@
 
 use super::{Gateway, banner, options, output};
 use crate::{
-    auth::{FileKey, KeepImages, Mode},
+    auth::{Claim, FileKey, Issuer, KeepImages, Mode},
     config::{Config, Loaded},
     providers::{ModelInfo, Registry, TargetInfo},
-    store::sqlite_path,
+    store::Address,
 };
 use plugin_api::value::Limits;
 use std::{fmt::Write as _, path::Path, process::ExitCode};
@@ -62,10 +62,9 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
     let paths = &config.mcp.paths;
     let mcp = paths.jobs.clone().unwrap_or_else(|| "off".into());
     let storage = &config.storage;
-    let root = storage.options.get("root").and_then(|root| root.as_str()).unwrap_or_default();
-    let root = data_dir.join(root).display().to_string();
-    let database = sqlite_path(&config.database.url, data_dir);
-    let database = database.map_or(config.database.url.clone(), |file| file.display().to_string());
+    let place = crate::images::place(storage, data_dir);
+    let database = Address::parse(&config.database.url, data_dir);
+    let database = database.map_or_else(|error| error.to_string(), |address| address.to_string());
     let delivery = serde_json::to_value(storage.delivery).unwrap_or_default();
     vec![
         row("settings", banner::configuration(loaded)),
@@ -78,7 +77,7 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
         row(
             "images",
             format!(
-                "{} in {root}, links {} for {}; at most {} each",
+                "{} in {place}, links {} for {}; at most {} each",
                 storage.kind,
                 delivery.as_str().unwrap_or_default(),
                 storage.signed_url_ttl,
@@ -92,14 +91,20 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
 fn callers(config: &Config) -> Rows {
     let how = match config.auth.mode {
         Mode::None => "nobody is asked for a key",
-        Mode::Keys | Mode::Any => "a key, as a bearer",
-        Mode::Jwt => "a JWT",
+        Mode::Keys => "a key, as a bearer",
+        Mode::Any => "a key or a token of an issuer, as a bearer",
+        Mode::Jwt => "a token of an issuer, as a bearer",
     };
     let mut rows = vec![row("must show", how)];
     for key in &config.auth.keys {
         rows.push(row(&format!("key {}", key.id), file_key(key)));
     }
-    if config.auth.mode != Mode::None {
+    for issuer in &config.auth.issuers {
+        let used = matches!(config.auth.mode, Mode::Jwt | Mode::Any);
+        let says = if used { self::issuer(issuer) } else { "off: `auth.mode` takes no tokens".into() };
+        rows.push(row(&format!("issuer {}", issuer.issuer), says));
+    }
+    if matches!(config.auth.mode, Mode::Keys | Mode::Any) {
         rows.push(row("more keys", "`image-gateway keys list` shows those of the database"));
     }
     for (name, team) in &config.teams {
@@ -119,6 +124,24 @@ fn callers(config: &Config) -> Rows {
     rows
 }
 
+/// What its tokens must be, and who they make of their bearers.
+fn issuer(issuer: &Issuer) -> String {
+    let claim = |claim: &Option<Claim>, default: &str| match claim {
+        None => format!("claim {default}"),
+        Some(Claim::Name(name)) => format!("claim {name}"),
+        Some(Claim::Fixed { value }) => format!("always {value}"),
+    };
+    let from = issuer.jwks_url.as_ref().or(issuer.jwks_file.as_ref()).map_or("", String::as_str);
+    format!(
+        "{} for {}; team: {}, subject: {}, scopes: {}; keys from {from}",
+        issuer.algorithms.join(", "),
+        issuer.audience.as_slice().join(" or "),
+        claim(&issuer.claims.team, "team"),
+        claim(&issuer.claims.subject, "sub"),
+        claim(&issuer.claims.scopes, "scope or scp"),
+    )
+}
+
 /// A key of the file without a value: `key: "${CI_KEY:-}"` where the variable is not set.
 pub fn is_off(key: &FileKey) -> bool {
     key.key.is_empty() && key.key_sha256.as_deref().unwrap_or_default().is_empty()
@@ -134,7 +157,7 @@ fn file_key(key: &FileKey) -> String {
     }
 }
 
-fn models(registry: &Registry) -> String {
+pub fn models(registry: &Registry) -> String {
     let mut rows = Vec::new();
     for model in registry.models() {
         for (n, target) in model.targets.iter().enumerate() {
@@ -159,6 +182,9 @@ fn label(model: &ModelInfo) -> String {
 fn state(target: &TargetInfo, registry: &Registry) -> String {
     match &target.off {
         None => "on".into(),
+        Some(_) if registry.paused_since(&target.instance).is_some() => {
+            format!("paused, as {} is", target.instance)
+        }
         Some(_) if registry.instance(&target.instance).is_some_and(|i| !i.is_on()) => {
             format!("off, as {} is", target.instance)
         }
@@ -230,11 +256,24 @@ mod tests {
     }
 
     #[test]
+    fn issuers_are_told_with_what_their_tokens_must_say() {
+        let issuers = "issuers: [{issuer: 'https://login.test/', audience: 'https://g.test/mcp', algorithms: [ES256, RS256], \
+            jwks_url: 'https://login.test/keys', claims: {team: {value: default}, scopes: roles}}]";
+        let text = checked(&format!("auth: {{mode: jwt, {issuers}}}\n"));
+        let line = "issuer https://login.test/  ES256, RS256 for https://g.test/mcp; team: always default, subject: claim sub, \
+            scopes: claim roles; keys from https://login.test/keys";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("a token of an issuer") && !text.contains("keys list"), "{text}");
+        let off = checked(&format!("auth: {{{issuers}}}\n"));
+        assert!(off.contains("off: `auth.mode`") && off.contains("Warnings\n  - auth.issuers"), "{off}");
+    }
+
+    #[test]
     fn what_comes_later_and_what_is_likely_wrong_have_sections_of_their_own() {
         let text = checked(
-            "server: {listen: 0.0.0.0:8000, insecure: true, public_url: http://127.0.0.1:8000}\nreload: {watch: true}\n",
+            "server: {listen: 0.0.0.0:8000, insecure: true, public_url: http://127.0.0.1:8000}\napis: {rest: false}\n",
         );
-        assert!(text.contains("Not served yet\n  - reload.watch"), "{text}");
+        assert!(text.contains("Not served yet\n  - apis"), "{text}");
         assert!(text.contains("Warnings\n  - server.listen"), "{text}");
     }
 }

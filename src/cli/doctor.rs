@@ -1,16 +1,17 @@
 //! `doctor`: tries everything that serving needs, and says of what fails how to mend it.
 
-use super::{Gateway, options, output};
+use super::{Gateway, options, output, trial};
 use crate::{
+    auth::{self, Issuer, Mode},
     config::{Config, Loaded},
-    images::{ImageRows, Images, LinkBase, LinkKeys},
     outbound::Clients,
-    providers::Registry,
+    providers::{Registry, Upstream},
     spool::Spool,
-    store::{Image, Store, StoreError, sqlite_path},
+    store::{Address, Filter, Store, StoreError, Window},
     telemetry::{Clock as _, SystemClock},
 };
-use plugin_api::{ErrorClass, ProviderError};
+use anyhow::anyhow;
+use plugin_api::{ErrorClass, Provider, ProviderError};
 use std::{
     path::Path,
     process::ExitCode,
@@ -22,12 +23,18 @@ use uuid::Uuid;
 
 /// A vendor that has not answered by then is as good as away.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And storage, which asks several times by itself, as little.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
 /// Signatures and tokens of vendors fail beyond a few minutes; this tells early.
 const SKEW_US: i64 = 60_000_000;
 /// This program is younger than that: 2026-01-01.
 const BORN_US: i64 = 1_767_225_600_000_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What findings about a provider are called, before its name.
+const PROVIDER: &str = "provider ";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 enum Verdict {
     Ok,
     /// Not in use, with the reason.
@@ -38,8 +45,8 @@ enum Verdict {
 }
 
 /// One thing that was tried.
-#[derive(Debug, Clone)]
-struct Finding {
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Finding {
     verdict: Verdict,
     what: String,
     says: String,
@@ -47,13 +54,17 @@ struct Finding {
 }
 
 impl Finding {
+    /// In use, and nothing speaks against it.
+    pub fn works(&self) -> bool {
+        matches!(self.verdict, Verdict::Ok | Verdict::Warn)
+    }
     fn new(verdict: Verdict, what: &str, says: impl Into<String>) -> Finding {
         Finding { verdict, what: what.into(), says: says.into(), remedy: None }
     }
-    fn ok(what: &str, says: impl Into<String>) -> Finding {
+    pub fn ok(what: &str, says: impl Into<String>) -> Finding {
         Finding::new(Verdict::Ok, what, says)
     }
-    fn fail(what: &str, says: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    pub fn fail(what: &str, says: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { remedy: Some(remedy.into()), ..Finding::new(Verdict::Fail, what, says) }
     }
     fn warn(what: &str, says: impl Into<String>, remedy: impl Into<String>) -> Finding {
@@ -61,11 +72,31 @@ impl Finding {
     }
 }
 
-pub async fn run(gateway: &Gateway) -> anyhow::Result<ExitCode> {
+/// Examine the machine: database, storage, disk, clock, and every provider's credentials
+///
+/// Vendors are asked only what is free, unless `--generate` is given. The exit code is 1 when something fails.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Args {
+    /// Also make the cheapest image there is with every provider that works; the price is told first, and asked about
+    #[arg(long)]
+    generate: bool,
+    /// Make the images without asking
+    #[arg(long, requires = "generate")]
+    yes: bool,
+}
+
+pub async fn run(gateway: &Gateway, args: Args) -> anyhow::Result<ExitCode> {
     let loaded = gateway.load()?;
     let findings = examine(gateway, &loaded).await?;
     output::print(&report(&findings));
-    let failed = findings.iter().any(|f| f.verdict == Verdict::Fail);
+    let mut failed = findings.iter().any(|f| f.verdict == Verdict::Fail);
+    if args.generate {
+        let works = |finding: &Finding| {
+            finding.what.strip_prefix(PROVIDER).filter(|_| finding.works()).map(str::to_owned)
+        };
+        let working: Vec<String> = findings.iter().filter_map(works).collect();
+        failed |= !trial::run(gateway, loaded, &working, args.yes).await?;
+    }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -89,6 +120,7 @@ async fn examine(gateway: &Gateway, loaded: &Loaded) -> anyhow::Result<Vec<Findi
     findings.push(disk);
     findings.push(clock(config, gateway, &clients, store.as_ref().ok()).await);
     findings.push(public_url(config, &clients).await);
+    findings.extend(issuers(config, &clients).await);
     let spool = Arc::new(spool.unwrap_or_else(|| Spool::unopened(&config.storage.spool, &data_dir)));
     let registry = options::build_registry(config, gateway.plugins, spool)?;
     findings.extend(providers(registry).await);
@@ -106,11 +138,16 @@ fn configuration(loaded: &Loaded) -> Finding {
 }
 
 async fn database(config: &Config, data_dir: &Path, store: &Result<Store, StoreError>) -> Finding {
-    let name = match sqlite_path(&config.database.url, data_dir) {
-        Ok(file) => file.display().to_string(),
-        Err(_) => config.database.url.clone(),
+    let (name, is_file) = match Address::parse(&config.database.url, data_dir) {
+        Ok(address) => (address.to_string(), address.is_file()),
+        // Its text is in what the store says; the URL itself may hold a password.
+        Err(_) => ("database.url".to_owned(), false),
     };
-    let remedy = "Check the file's rights and owner and the free space; `database.url` names another file.";
+    let remedy = if is_file {
+        "Check the file's rights and owner and the free space; `database.url` names another file."
+    } else {
+        "Check `database.url`, whether the server runs and can be reached from here, and the rights of its user."
+    };
     let tried = async {
         let store = store.as_ref().map_err(Clone::clone)?;
         store.probe().await?;
@@ -129,36 +166,32 @@ async fn database(config: &Config, data_dir: &Path, store: &Result<Store, StoreE
     }
 }
 
-/// Nobody follows a link here.
-struct NoRows;
-
-#[async_trait::async_trait]
-impl ImageRows for NoRows {
-    async fn image(&self, _: Uuid) -> Result<Option<Image>, StoreError> {
-        Ok(None)
-    }
-}
-
 async fn storage(config: &Config, data_dir: &Path) -> Finding {
-    let keys = LinkKeys { current: [0; 32], previous: Vec::new() };
-    let (settings, rows) = (config.storage.clone(), Arc::new(NoRows));
+    let place = crate::images::place(&config.storage, data_dir);
     let tried = async {
-        let images = Images::open(settings, data_dir, &keys, LinkBase::File, rows, Arc::new(SystemClock))?;
+        let images = super::images::open(config, data_dir)?;
         let start = Instant::now();
         images.health().await.map(|()| start.elapsed())
     };
-    let remedy = "Check `storage` in the configuration, the folder's rights, and the free space.";
-    match timeout(PATIENCE, tried).await {
+    let remedy = match config.storage.kind.as_str() {
+        "fs" => "Check `storage` in the configuration, the folder's rights, and the free space.",
+        _ => "Check `storage.options` in the configuration; docs/storage.md has every step.",
+    };
+    match timeout(STORAGE_PATIENCE, tried).await {
         Ok(Ok(took)) => {
+            let took = took.as_millis();
             let says = format!(
-                "{}: an object was written, read and deleted in {} ms",
-                config.storage.kind,
-                took.as_millis()
+                "{}, {place}: an object was written, read and deleted in {took} ms",
+                config.storage.kind
             );
             Finding::ok("storage", says)
         }
         Ok(Err(error)) => Finding::fail("storage", error.to_string(), remedy),
-        Err(_) => Finding::fail("storage", format!("no answer in {} s", PATIENCE.as_secs()), remedy),
+        Err(_) => Finding::fail(
+            "storage",
+            format!("{place} gives no answer in {} s", STORAGE_PATIENCE.as_secs()),
+            remedy,
+        ),
     }
 }
 
@@ -197,9 +230,11 @@ fn disk(config: &Config, data_dir: &Path) -> (Finding, Option<Spool>) {
 async fn clock(config: &Config, gateway: &Gateway, clients: &Clients, store: Option<&Store>) -> Finding {
     let now = SystemClock.now_us();
     let newest = match store {
-        Some(store) => {
-            store.list_jobs(None, &[], 1, 0).await.ok().and_then(|found| found.rows.into_iter().next())
-        }
+        Some(store) => store
+            .list_jobs(&Filter::default(), Window::first(1))
+            .await
+            .ok()
+            .and_then(|found| found.rows.into_iter().next()),
         None => None,
     };
     let newest_us = newest.map(|rows| rows.job.created_us);
@@ -264,26 +299,95 @@ async fn public_url(config: &Config, clients: &Clients) -> Finding {
     Finding::warn("public URL", says, remedy)
 }
 
+/// Fetches the keys of every issuer, at the same time.
+async fn issuers(config: &Config, clients: &Clients) -> Vec<Finding> {
+    let used = matches!(config.auth.mode, Mode::Jwt | Mode::Any);
+    let mut running = JoinSet::new();
+    for (n, issuer) in config.auth.issuers.iter().cloned().enumerate() {
+        let http = clients.vendor().clone();
+        running.spawn(async move {
+            let tried = if used { Some(auth::try_keys(&issuer, &http).await) } else { None };
+            (n, judge_issuer(&issuer, tried))
+        });
+    }
+    in_order(running).await
+}
+
+fn judge_issuer(issuer: &Issuer, tried: Option<Result<(usize, Vec<String>), String>>) -> Finding {
+    let what = format!("issuer {}", issuer.issuer);
+    let from = issuer.jwks_url.as_ref().or(issuer.jwks_file.as_ref()).map_or("", String::as_str);
+    match tried {
+        None => Finding::new(Verdict::Off, &what, "`auth.mode` takes no tokens: `any` or `jwt` does"),
+        Some(Err(why)) => Finding::fail(
+            &what,
+            format!("{from}: {why}"),
+            "Check its jwks_url or jwks_file; its `jwks_uri` stands under /.well-known/openid-configuration. \
+             Until its keys are there, its tokens are answered with 503.",
+        ),
+        Some(Ok((keys, skipped))) => {
+            let noun = if keys == 1 { "key" } else { "keys" };
+            let says = format!("{keys} {noun} for {} at {from}", issuer.algorithms.join(", "));
+            match skipped.as_slice() {
+                [] => Finding::ok(&what, says),
+                // Issuers publish keys for other uses, too.
+                _ => Finding { remedy: Some(skipped.join("\n")), ..Finding::ok(&what, says) },
+            }
+        }
+    }
+}
+
+/// The finding about one configured provider alone.
+///
+/// # Errors
+/// The providers cannot be built, or the answer of the vendor has no place on this machine.
+pub async fn provider(gateway: &Gateway, config: &Config, id: &str) -> anyhow::Result<Finding> {
+    let data_dir = gateway.data_dir();
+    options::prepare(&data_dir)?;
+    let spool = Spool::open(&config.storage.spool, &data_dir, config.storage.max_image.0)?;
+    let registry = options::build_registry(config, gateway.plugins, Arc::new(spool))?;
+    let upstream = registry.instance(id).cloned().ok_or_else(|| anyhow!("there is no provider `{id}`"))?;
+    Ok(ask(&registry, &upstream).await)
+}
+
+/// Asks a vendor what is free there.
+async fn ask(registry: &Registry, upstream: &Upstream) -> Finding {
+    let what = format!("{PROVIDER}{}", upstream.id);
+    let provider = match &upstream.provider {
+        Err(why) => return Finding::new(Verdict::Off, &what, why),
+        Ok(provider) => provider,
+    };
+    let ask = async |provider: &dyn Provider| {
+        let context = registry.context(Uuid::new_v4(), tokio::time::Instant::now() + PATIENCE);
+        let late =
+            || ProviderError::new(ErrorClass::Unavailable, format!("no answer in {} s", PATIENCE.as_secs()));
+        timeout(PATIENCE, provider.check(&context)).await.unwrap_or_else(|_| Err(late()))
+    };
+    let keys = upstream.keys();
+    if keys.len() < 2 {
+        return judge_provider(&what, ask(provider.as_ref()).await);
+    }
+    // The first that fails is told; its name says which of them it is.
+    for key in keys {
+        if let Err(error) = ask(key.provider.as_ref()).await {
+            return judge_provider(&format!("{what}, key {}", key.id), Err(error));
+        }
+    }
+    Finding::ok(&what, format!("it answers, and takes all {} of its keys", keys.len()))
+}
+
 /// Asks every vendor at the same time.
 async fn providers(registry: Registry) -> Vec<Finding> {
     let registry = Arc::new(registry);
     let mut running = JoinSet::new();
     for (n, upstream) in registry.instances().cloned().enumerate() {
         let registry = registry.clone();
-        running.spawn(async move {
-            let what = format!("provider {}", upstream.id);
-            let provider = match &upstream.provider {
-                Err(why) => return (n, Finding::new(Verdict::Off, &what, why)),
-                Ok(provider) => provider,
-            };
-            let context = registry.context(Uuid::new_v4(), tokio::time::Instant::now() + PATIENCE);
-            let checked = timeout(PATIENCE, provider.check(&context)).await;
-            let late = || {
-                ProviderError::new(ErrorClass::Unavailable, format!("no answer in {} s", PATIENCE.as_secs()))
-            };
-            (n, judge_provider(&what, checked.unwrap_or_else(|_| Err(late()))))
-        });
+        running.spawn(async move { (n, ask(&registry, &upstream).await) });
     }
+    in_order(running).await
+}
+
+/// The findings, by the number that each came with.
+async fn in_order(mut running: JoinSet<(usize, Finding)>) -> Vec<Finding> {
     let mut findings = Vec::new();
     while let Some(done) = running.join_next().await {
         findings.extend(done.ok());
@@ -313,7 +417,8 @@ fn judge_provider(what: &str, checked: Result<(), ProviderError>) -> Finding {
     Finding::fail(what, error.message, remedy)
 }
 
-fn report(findings: &[Finding]) -> String {
+/// A line for each finding, and its remedy below it.
+pub fn lines(findings: &[Finding]) -> String {
     let word = |verdict| match verdict {
         Verdict::Ok => "ok",
         Verdict::Off => "off",
@@ -327,13 +432,17 @@ fn report(findings: &[Finding]) -> String {
             rows.push(vec![String::new(), String::new(), format!("-> {line}")]);
         }
     }
+    output::table(&["", "", ""], &rows)
+}
+
+fn report(findings: &[Finding]) -> String {
     let failed = findings.iter().filter(|f| f.verdict == Verdict::Fail).count();
     let end = match failed {
         0 => "Nothing failed.".into(),
         1 => "One thing failed.".into(),
         n => format!("{n} things failed."),
     };
-    format!("{}\n{end}\n", output::table(&["", "", ""], &rows))
+    format!("{}\n{end}\n", lines(findings))
 }
 
 #[cfg(test)]
@@ -383,7 +492,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("data");
         let globals = options::Globals { data_dir: Some(data_dir.clone()), ..Default::default() };
-        let gateway = Gateway { globals, plugins };
+        let gateway = Gateway { globals, plugins, extra: None };
         let loaded = gateway
             .load_in(
                 dir.path().into(),

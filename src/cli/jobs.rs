@@ -1,12 +1,12 @@
 //! `jobs`: the operator's view, over all teams, of the database itself. A running server need not be asked.
 
-use super::{Gateway, output};
+use super::{Gateway, output, reconcile};
 use crate::{
     config::Config,
-    store::{Attempt, Image, Job, JobRows, Listing, State},
-    telemetry::{Clock as _, SystemClock},
+    store::{Attempt, Filter, Image, Job, JobRows, Listing, State, Window},
+    telemetry::{Clock as _, MOMENTS, SystemClock, moment_us},
 };
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use std::{fmt::Write as _, process::ExitCode};
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ pub enum Command {
         #[arg(value_parser = job_id)]
         id: Uuid,
     },
+    Reconcile(reconcile::Args),
 }
 
 /// List jobs, newest first
@@ -38,12 +39,63 @@ pub struct List {
     /// Only jobs that stand so
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STATUSES))]
     status: Option<String>,
+    /// Only those of this model
+    #[arg(long)]
+    model: Option<String>,
+    /// Only those with this text in the prompt; the case of letters does not count
+    #[arg(long)]
+    text: Option<String>,
+    /// Only those made since: a day, a time, or how long ago (2026-11-21, 2026-11-21T12:00:00Z, 24h, 7d)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Only those made until then; a day counts whole
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
     /// How many at most
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
-fn job_id(text: &str) -> Result<Uuid, String> {
+impl List {
+    fn filter(&self, now_us: i64) -> anyhow::Result<Filter> {
+        let (since_us, until_us) = period(self.since.as_deref(), self.until.as_deref(), now_us)?;
+        Ok(Filter {
+            team: self.team.clone(),
+            states: self.status.as_deref().map(State::of_public).unwrap_or_default(),
+            model: self.model.clone(),
+            text: self.text.clone().filter(|text| !text.is_empty()),
+            since_us,
+            until_us,
+            deleted: false,
+        })
+    }
+}
+
+/// A time from `--since` to `--until`, in microseconds UTC.
+pub(super) fn period(
+    since: Option<&str>,
+    until: Option<&str>,
+    now_us: i64,
+) -> anyhow::Result<(Option<i64>, Option<i64>)> {
+    let moment = |name: &str, text: Option<&str>, end| match text {
+        None => Ok(None),
+        Some(text) => moment_us(text, now_us, end)
+            .map(Some)
+            .ok_or_else(|| anyhow!("--{name}: `{text}` is no moment; write it like {MOMENTS}")),
+    };
+    let (since_us, until_us) = (moment("since", since, false)?, moment("until", until, true)?);
+    if let (Some(since), Some(until)) = (since_us, until_us)
+        && since >= until
+    {
+        bail!("--until: {} is not after {}", output::time(until), output::time(since));
+    }
+    Ok((since_us, until_us))
+}
+
+pub(super) fn job_id(text: &str) -> Result<Uuid, String> {
     let id = text.strip_prefix("job://").unwrap_or(text);
     Uuid::try_parse(id).map_err(|_| "`image-gateway jobs list` shows the ids".into())
 }
@@ -57,6 +109,7 @@ pub async fn run(gateway: &Gateway, command: Command) -> anyhow::Result<ExitCode
             output::print(&details(&rows));
         }
         Command::Cancel { id } => cancel(gateway, &config, id).await?,
+        Command::Reconcile(args) => reconcile::run(gateway, &config, &args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,10 +123,72 @@ async fn find(gateway: &Gateway, config: &Config, id: Uuid) -> anyhow::Result<Jo
 
 async fn list(gateway: &Gateway, config: &Config, list: &List) -> anyhow::Result<()> {
     let store = gateway.existing_store(config).await?;
-    let states = list.status.as_deref().map(State::of_public).unwrap_or_default();
-    let found = store.list_jobs(list.team.as_deref(), &states, list.limit, 0).await?;
-    output::print(&listing(&found, SystemClock.now_us()));
+    let now_us = SystemClock.now_us();
+    let found = store.list_jobs(&list.filter(now_us)?, Window::first(list.limit)).await?;
+    if list.json {
+        output::print_json(&Json::of(&found));
+    } else {
+        output::print(&listing(&found, now_us));
+    }
     Ok(())
+}
+
+/// The listing for programs. Times are milliseconds UTC, money is micro-units.
+#[derive(serde::Serialize)]
+struct Json<'a> {
+    total: u64,
+    total_is_minimum: bool,
+    has_more: bool,
+    jobs: Vec<JsonJob<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct JsonJob<'a> {
+    id: Uuid,
+    status: &'static str,
+    model: &'a str,
+    instance: &'a str,
+    team: &'a str,
+    key: &'a str,
+    tool: &'a str,
+    prompt: Option<&'a str>,
+    created_at: i64,
+    finished_at: Option<i64>,
+    cost: Option<output::JsonMoney>,
+    error_code: Option<&'a str>,
+    error: Option<&'a str>,
+    images: Vec<Uuid>,
+}
+
+impl Json<'_> {
+    fn of(found: &Listing<JobRows>) -> Json<'_> {
+        let ms = |us: i64| us.div_euclid(1_000);
+        let jobs = found.rows.iter().map(|rows| {
+            let job = &rows.job;
+            JsonJob {
+                id: job.id,
+                status: job.state.public(),
+                model: &job.model,
+                instance: &job.instance,
+                team: &job.team,
+                key: &job.key_id,
+                tool: &job.tool,
+                prompt: job.prompt.as_deref(),
+                created_at: ms(job.created_us),
+                finished_at: job.finished_us.map(ms),
+                cost: job.cost.map(output::JsonMoney::from),
+                error_code: job.error_code.as_deref(),
+                error: job.error.as_deref(),
+                images: rows.images.iter().map(|image| image.id).collect(),
+            }
+        });
+        Json {
+            total: found.total,
+            total_is_minimum: found.total_is_minimum,
+            has_more: found.next.is_some(),
+            jobs: jobs.collect(),
+        }
+    }
 }
 
 fn listing(found: &Listing<JobRows>, now_us: i64) -> String {
@@ -82,7 +197,7 @@ fn listing(found: &Listing<JobRows>, now_us: i64) -> String {
     }
     let rows: Vec<_> = found.rows.iter().map(|rows| line(&rows.job, now_us)).collect();
     let mut text = output::table(&["ID", "STATUS", "MODEL", "TEAM", "AGE", "TOOK", "COST", "ERROR"], &rows);
-    if found.has_more {
+    if found.next.is_some() {
         let more = if found.total_is_minimum { "more than " } else { "" };
         let _ = writeln!(text, "{} of {more}{} jobs; --limit shows more.", rows.len(), found.total);
     }
@@ -108,9 +223,9 @@ fn details(rows: &JobRows) -> String {
     let mut text = output::list(&facts(job));
     text += "\nTimeline\n";
     text += &output::list(&timeline(job, &rows.attempts));
-    if !rows.images.is_empty() {
+    if !rows.images.is_empty() || !rows.deleted.is_empty() {
         text += "\nImages\n";
-        text += &output::list(&rows.images.iter().map(image).collect::<Vec<_>>());
+        text += &output::list(&rows.images.iter().chain(&rows.deleted).map(image).collect::<Vec<_>>());
     }
     text
 }
@@ -210,7 +325,10 @@ fn image(image: &Image) -> Vec<String> {
         format!("{}x{}", image.width, image.height),
         image.mime.clone(),
         output::bytes(size),
-        image.object_key.clone(),
+        match image.deleted_us {
+            Some(at) => format!("deleted {}", output::time(at)),
+            None => image.object_key.clone(),
+        },
     ]
 }
 
@@ -236,55 +354,38 @@ fn outcome(job: &Job, cancelled: bool) -> String {
     }
 }
 
+/// A job for tests.
+#[cfg(test)]
+pub(super) fn sample() -> Job {
+    tests::job(State::Failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Plan, Target};
+    use crate::store::Place;
     use plugin_api::value::Money;
 
     const START: i64 = 1_800_000_000_000_000;
 
-    fn job(state: State) -> Job {
-        let target = Target {
-            instance: "openai".into(),
-            vendor_model: "gpt-image-2".into(),
-            class: "S".into(),
-            expected_ms: 1,
-            price: None,
-            price_source: None,
-        };
-        Job {
-            id: Uuid::nil(),
-            batch_id: None,
-            team: "design".into(),
-            key_id: "ci".into(),
-            tool: "generate_image".into(),
-            request: serde_json::Value::Null,
+    pub fn job(state: State) -> Job {
+        let mut job = Job {
             prompt: Some("a red\nfox".into()),
-            model: "gpt-image".into(),
-            plan: Plan { targets: vec![target] },
-            target: 0,
-            instance: "openai".into(),
-            file_prefix: None,
             state,
-            phase: None,
-            error_code: None,
-            error: None,
             created_us: START,
             updated_us: START,
-            finished_us: None,
             deadline_us: START + 600_000_000,
-            lease_epoch: 1,
             attempts_made: 1,
             next_run_us: START,
-            priority: 0,
-            cancel_requested: false,
             reserved: Some(Money::micros(50_000, "USD")),
-            cost: None,
             adjustments: serde_json::json!([
                 {"field": "size", "asked": "1000x1000", "used": "1024x1024", "reason": "nearest"}
             ]),
-        }
+            ..Job::sample("design", &["openai"])
+        };
+        job.plan.targets[0].vendor_model = "gpt-image-2".into();
+        (job.id, job.model) = (Uuid::nil(), "gpt-image".into());
+        job
     }
 
     fn attempt() -> Attempt {
@@ -312,7 +413,8 @@ mod tests {
     fn a_job_tells_its_story_in_order() {
         let mut waiting = job(State::Delayed);
         waiting.next_run_us = START + 5_000_000;
-        let text = details(&JobRows { job: waiting, images: vec![], attempts: vec![attempt()] });
+        let text =
+            details(&JobRows { job: waiting, images: vec![], deleted: vec![], attempts: vec![attempt()] });
         let order = [
             "at most 0.05 USD, held",
             "size: 1000x1000 -> 1024x1024 (nearest)",
@@ -342,14 +444,39 @@ mod tests {
             finished_us: Some(START + 80_000),
             ..job(State::Completed)
         };
-        let rows = vec![JobRows { job: done, images: vec![], attempts: vec![] }];
-        let found = Listing { rows, total: 133, total_is_minimum: false, has_more: true };
+        let rows = vec![JobRows { job: done, images: vec![], deleted: vec![], attempts: vec![] }];
+        let next = Some(Place { created_us: START, id: Uuid::nil() });
+        let found = Listing { rows, total: 133, total_is_minimum: false, next };
         let text = listing(&found, START + 125_000_000);
         for part in ["completed", "gpt-image", "design", "2 min 5 s", "80 ms", "0.04 USD", "1 of 133 jobs"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let none = Listing { rows: vec![], total: 0, total_is_minimum: false, has_more: false };
+        let none = Listing { rows: vec![], total: 0, total_is_minimum: false, next: None };
         assert_eq!(listing(&none, START), "There is no such job.\n");
+    }
+
+    #[test]
+    fn a_listing_is_narrowed_by_moments_that_make_sense() {
+        let list = |since: &str, until: &str| List {
+            team: None,
+            status: Some("pending".into()),
+            model: None,
+            text: Some("fox".into()),
+            since: Some(since.into()),
+            until: Some(until.into()),
+            limit: 20,
+            json: false,
+        };
+        let filter = list("2d", "1d").filter(START).unwrap();
+        let day = 86_400_000_000;
+        assert_eq!((filter.since_us, filter.until_us), (Some(START - 2 * day), Some(START - day)));
+        assert_eq!(filter.states, [State::Queued, State::Delayed]);
+        for (since, until, word) in
+            [("soon", "1d", "--since"), ("1d", "2d", "not after"), ("1d", "x", "--until")]
+        {
+            let error = list(since, until).filter(START).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub enum Command {
     Create(Create),
     /// List all keys, those of the file too; never the keys themselves
     List,
+    Rotate(Rotate),
     /// Revoke a key for good, within a second on every node
     Revoke {
         /// The key's id, as `keys list` shows it
@@ -45,6 +46,19 @@ pub struct Create {
     expires: Option<String>,
 }
 
+/// Give a key another bearer and print it; the old one is good for a while longer
+///
+/// On stdout stands the new bearer alone. Team, scopes, limits and usage stay.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Rotate {
+    /// The key's id, as `keys list` shows it
+    id: String,
+    /// How long the old bearer stays good; 0s ends it at once
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    grace: Span,
+}
+
 fn scope(text: &str) -> Result<Scope, String> {
     text.trim().parse()
 }
@@ -63,6 +77,7 @@ pub async fn run(gateway: &Gateway, command: Command) -> anyhow::Result<ExitCode
     match command {
         Command::Create(create) => self::create(gateway, &config, create).await?,
         Command::List => list(gateway, &config).await?,
+        Command::Rotate(rotate) => self::rotate(gateway, &config, rotate).await?,
         Command::Revoke { id } => revoke(gateway, &config, &id).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -89,9 +104,8 @@ async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::R
         hash: auth::hash(&secrets, &bearer),
         hint: bearer.chars().take(8).collect(),
         scopes: scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "),
-        created_us: 0,
         expires_us,
-        revoked_us: None,
+        ..Key::default()
     };
     store.add_key(key.clone(), false).await?;
     output::print(&format!("{bearer}\n"));
@@ -145,6 +159,7 @@ fn listing(keys: &[Key], config: &Config, now_us: i64) -> String {
             &key.scopes.replace(' ', ","),
             &output::time(key.created_us),
             &end,
+            &key.used_us.map_or("-".into(), output::time),
             &state(key, now_us),
         ];
         let mut row: Vec<String> = row.map(String::clone).to_vec();
@@ -159,31 +174,59 @@ fn listing(keys: &[Key], config: &Config, now_us: i64) -> String {
         let state = if check::is_off(key) { "off" } else { "good" };
         let team = key.team.clone().unwrap_or("default".into());
         let end = key.expires.clone().unwrap_or("never".into());
-        vec![key.id.clone(), team, scopes, "in the file".into(), end, state.into(), String::new()]
+        vec![key.id.clone(), team, scopes, "in the file".into(), end, "-".into(), state.into(), String::new()]
     });
     let rows: Vec<_> = file.chain(database).collect();
     if rows.is_empty() {
         return "There is no key yet; `image-gateway keys create` makes one.\n".into();
     }
-    output::table(&["ID", "TEAM", "SCOPES", "CREATED", "EXPIRES", "STATE", "BEGINS"], &rows)
+    output::table(&["ID", "TEAM", "SCOPES", "CREATED", "EXPIRES", "LAST USED", "STATE", "BEGINS"], &rows)
 }
 
 fn state(key: &Key, now_us: i64) -> String {
     match (key.revoked_us, key.expires_us) {
         (Some(at), _) => format!("revoked {}", output::time(at)),
         (None, Some(end)) if end <= now_us => "expired".into(),
-        _ => "good".into(),
+        _ => match &key.old {
+            Some((_, until)) if *until > now_us => {
+                format!("good; the old one until {}", output::time(*until))
+            }
+            _ => "good".into(),
+        },
     }
 }
 
-async fn revoke(gateway: &Gateway, config: &Config, id: &str) -> anyhow::Result<()> {
+/// Whether it can be the id of a key of the database.
+fn in_database(config: &Config, id: &str, remedy: &str) -> anyhow::Result<()> {
     if id.starts_with("igw_") {
         // Not repeated: it may be a living key.
         bail!("that is a key, not its id; `image-gateway keys list` shows the ids");
     }
     if config.auth.keys.iter().any(|key| key.id == id) {
-        bail!("the key `{id}` belongs to the configuration file; take it out there and restart the server");
+        bail!("the key `{id}` belongs to the configuration file; {remedy} there and reload the server");
     }
+    Ok(())
+}
+
+async fn rotate(gateway: &Gateway, config: &Config, rotate: Rotate) -> anyhow::Result<()> {
+    let Rotate { id, grace } = rotate;
+    in_database(config, &id, "change it")?;
+    let store = gateway.existing_store(config).await?;
+    let secrets = options::secrets(config, &gateway.data_dir())?;
+    let bearer = auth::new_key()?;
+    let (hash, hint) = (auth::hash(&secrets, &bearer), bearer.chars().take(8).collect());
+    if !store.rotate_key(&id, hash, hint, grace.as_us()).await? {
+        bail!("there is no key `{id}`, or it is revoked; `image-gateway keys list` shows them");
+    }
+    output::print(&format!("{bearer}\n"));
+    let old =
+        if grace.is_zero() { "ends within a second".into() } else { format!("is good for {grace} more") };
+    output::note(&format!("Key `{id}` has this new bearer; the old one {old}. It is not shown again.\n"));
+    Ok(())
+}
+
+async fn revoke(gateway: &Gateway, config: &Config, id: &str) -> anyhow::Result<()> {
+    in_database(config, id, "take it out")?;
     let store = gateway.existing_store(config).await?;
     if store.revoke_key(id).await? {
         output::print(&format!("Key `{id}` is revoked; servers refuse it within a second.\n"));
@@ -210,8 +253,7 @@ mod tests {
             hint: "igw_abcd".into(),
             scopes: "images:read admin".into(),
             created_us: NOW - 1,
-            expires_us: None,
-            revoked_us: None,
+            ..Key::default()
         }
     }
 

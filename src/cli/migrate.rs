@@ -7,7 +7,7 @@ pub async fn run(gateway: &Gateway) -> anyhow::Result<ExitCode> {
     let loaded = gateway.load()?;
     let data_dir = gateway.data_dir();
     options::open_store(&loaded.config, &data_dir).await?;
-    let file = crate::store::sqlite_path(&loaded.config.database.url, &data_dir)?;
-    output::print(&format!("The database {} is up to date.\n", file.display()));
+    let address = crate::store::Address::parse(&loaded.config.database.url, &data_dir)?;
+    output::print(&format!("The database {address} is up to date.\n"));
     Ok(ExitCode::SUCCESS)
 }

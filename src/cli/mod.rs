@@ -3,16 +3,26 @@
 
 mod banner;
 mod check;
+mod connect;
 mod doctor;
+mod explain;
+mod images;
 mod jobs;
 mod keys;
+mod memory;
 mod migrate;
+mod models;
 mod options;
 mod output;
+mod providers;
+mod reconcile;
 mod schema;
 mod serve;
 mod stdio;
+mod trial;
+mod usage;
 
+use crate::mcp::Extra;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use options::{Gateway, Globals};
 use plugin_api::Plugin;
@@ -50,16 +60,33 @@ enum Command {
     /// Reads the configuration as `serve` would and starts nothing: no file is made, no vendor is called. All errors
     /// are reported in one go, and the exit code is 1.
     Check,
-    /// Examine the machine: database, storage, disk, clock, and every provider's credentials
+    Doctor(doctor::Args),
+    Connect(connect::Args),
+    /// Show where a call would go, at what price, and why nowhere else; nothing is generated
     ///
-    /// Vendors are asked only what is free. The exit code is 1 when something fails.
-    Doctor,
+    /// A dry run on the configuration and the usage so far:
+    ///   image-gateway explain --team design --args '{"model": "photo", "size": "2K"}'
+    /// The exit code is 1 when the call would be refused.
+    #[command(verbatim_doc_comment)]
+    Explain(explain::Args),
+    /// Say what a call would cost and whether it would be accepted; nothing is generated
+    Estimate(explain::Args),
     /// Make, list and revoke the keys of callers; works while the server runs
     #[command(subcommand)]
     Keys(keys::Command),
     /// Look at jobs of every team, or cancel one; works while the server runs
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// List the configured providers, try one, pause and resume them; works while the server runs
+    #[command(subcommand)]
+    Providers(providers::Command),
+    /// List the models, where they lead and what they cost
+    #[command(subcommand)]
+    Models(models::Command),
+    Usage(usage::Args),
+    /// Delete a stored image of any team; works while the server runs
+    #[command(subcommand)]
+    Images(images::Command),
     /// Bring the database's schema up to date (`serve` does it too)
     Migrate,
     /// Print a JSON Schema
@@ -68,7 +95,7 @@ enum Command {
 }
 
 /// Reads the process's arguments and does what they say.
-pub fn run(plugins: &'static [Plugin]) -> ExitCode {
+pub fn run(plugins: &'static [Plugin], extra: Option<&'static dyn Extra>) -> ExitCode {
     let raw: Vec<_> = std::env::args_os().collect();
     let cli = match parse(&raw) {
         Ok(cli) => cli,
@@ -78,11 +105,12 @@ pub fn run(plugins: &'static [Plugin]) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    memory::settle();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output::fail(&anyhow::anyhow!("no threads can be started: {error}")),
     };
-    let done = runtime.block_on(dispatch(cli, plugins));
+    let done = runtime.block_on(dispatch(cli, plugins, extra));
     runtime.shutdown_timeout(LAST_MOMENT);
     done.unwrap_or_else(|error| output::fail(&error))
 }
@@ -90,12 +118,17 @@ pub fn run(plugins: &'static [Plugin]) -> ExitCode {
 fn parse(raw: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
     let mut cli = Cli::try_parse_from(raw)?;
     cli.globals.set = options::all_sets(raw);
-    if !cli.serve.listen.is_empty() {
+    let serve::Args { listen, allow_partial } = &mut cli.serve;
+    if !listen.is_empty() || *allow_partial {
         match &mut cli.command {
             None => {}
-            Some(Command::Serve(args)) => args.listen.splice(..0, cli.serve.listen.drain(..)).for_each(drop),
+            Some(Command::Serve(args)) => {
+                args.listen.splice(..0, listen.drain(..)).for_each(drop);
+                args.allow_partial |= *allow_partial;
+            }
             Some(_) => {
-                let text = "`--listen` is for `serve` only; leave it out here";
+                let flag = if listen.is_empty() { "--allow-partial" } else { "--listen" };
+                let text = format!("`{flag}` is for `serve` only; leave it out here");
                 return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
             }
         }
@@ -103,15 +136,26 @@ fn parse(raw: &[std::ffi::OsString]) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-async fn dispatch(cli: Cli, plugins: &'static [Plugin]) -> anyhow::Result<ExitCode> {
-    let gateway = Gateway { globals: cli.globals, plugins };
+async fn dispatch(
+    cli: Cli,
+    plugins: &'static [Plugin],
+    extra: Option<&'static dyn Extra>,
+) -> anyhow::Result<ExitCode> {
+    let gateway = Gateway { globals: cli.globals, plugins, extra };
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(gateway, args).await,
         Command::Stdio(args) => stdio::run(gateway, args).await,
         Command::Check => check::run(&gateway),
-        Command::Doctor => doctor::run(&gateway).await,
+        Command::Doctor(args) => doctor::run(&gateway, args).await,
+        Command::Connect(args) => connect::run(&gateway, &args),
+        Command::Explain(args) => explain::run(&gateway, args, explain::Detail::Everything).await,
+        Command::Estimate(args) => explain::run(&gateway, args, explain::Detail::Price).await,
         Command::Keys(command) => keys::run(&gateway, command).await,
         Command::Jobs(command) => jobs::run(&gateway, command).await,
+        Command::Providers(command) => providers::run(&gateway, command).await,
+        Command::Models(command) => models::run(&gateway, command).await,
+        Command::Usage(args) => usage::run(&gateway, &args).await,
+        Command::Images(command) => images::run(&gateway, command).await,
         Command::Migrate => migrate::run(&gateway).await,
         Command::Schema(command) => schema::run(&gateway, &command),
     }
@@ -143,6 +187,10 @@ mod tests {
         assert_eq!(cli.globals.set, ["a=1", "b=2"]);
         let Some(Command::Serve(args)) = cli.command else { panic!("serve") };
         assert_eq!(args.listen.iter().map(|a| a.port()).collect::<Vec<_>>(), [1, 2]);
+        for line in ["x --allow-partial serve", "x serve --allow-partial"] {
+            let Some(Command::Serve(args)) = parsed(line).unwrap().command else { panic!("serve") };
+            assert!(args.allow_partial, "{line}");
+        }
         for line in ["x --data-dir d keys list", "x keys --data-dir d list", "x keys list --data-dir d"] {
             assert_eq!(parsed(line).unwrap().globals.data_dir.unwrap().to_str(), Some("d"), "{line}");
         }
@@ -153,10 +201,15 @@ mod tests {
         for (line, hint) in [
             ("x chek", "check"),
             ("x --listen 8000", "127.0.0.1:8000"),
-            ("x --listen 127.0.0.1:1 check", "`serve` only"),
+            ("x --listen 127.0.0.1:1 check", "`--listen` is for `serve` only"),
+            ("x --allow-partial check", "`--allow-partial` is for `serve` only"),
             ("x jobs show 42", "jobs list"),
+            ("x images delete 42", "jobs show"),
             ("x jobs list --status done", "completed"),
+            ("x usage --by hour", "provider"),
             ("x keys create --scopes images:all", "images:read"),
+            ("x explain --args [1]", "JSON object"),
+            ("x explain --tool draw", "generate_image"),
         ] {
             let error = parsed(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

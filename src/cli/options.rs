@@ -1,13 +1,13 @@
 //! What every command takes, and the configuration and data that they lead to.
 
 use crate::{
-    app,
     auth::{self, Secrets},
     config::{self, Config, LoadOptions, Loaded},
+    mcp::Extra,
     outbound::Clients,
     providers::Registry,
     spool::Spool,
-    store::{Store, sqlite_path},
+    store::{Address, Store},
     telemetry::{SharedClock, SystemClock},
 };
 use anyhow::{Context as _, anyhow, bail};
@@ -58,6 +58,8 @@ pub fn all_sets(raw: &[OsString]) -> Vec<String> {
 pub struct Gateway {
     pub globals: Globals,
     pub plugins: &'static [Plugin],
+    /// What is served besides the gateway's own; nothing in the product.
+    pub extra: Option<&'static dyn Extra>,
 }
 
 impl Gateway {
@@ -91,6 +93,7 @@ impl Gateway {
             sets,
             environment: std::env::vars_os().filter_map(text).collect(),
             working_dir: folder,
+            again: false,
         };
         Ok(config::load(&options, self.plugins)?)
     }
@@ -101,12 +104,9 @@ impl Gateway {
     /// There is none in the data directory, or it cannot be opened.
     pub async fn existing_store(&self, config: &Config) -> anyhow::Result<Store> {
         let data_dir = self.data_dir();
-        let file = sqlite_path(&config.database.url, &data_dir)?;
-        if !file.exists() {
-            bail!(
-                "there is no database at {}; name the server's data directory with --data-dir",
-                file.display()
-            );
+        let address = Address::parse(&config.database.url, &data_dir)?;
+        if !address.may_exist() {
+            bail!("there is no database at {address}; name the server's data directory with --data-dir");
         }
         open_store(config, &data_dir).await
     }
@@ -145,8 +145,8 @@ pub fn registry(config: &Config, plugins: &[Plugin], data_dir: &Path) -> anyhow:
 /// # Errors
 /// Every entry that a plugin does not accept.
 pub fn build_registry(config: &Config, plugins: &[Plugin], spool: Arc<Spool>) -> anyhow::Result<Registry> {
-    let settings = app::provider_settings(config);
-    Registry::build(&settings, plugins, Clients::new()?, spool).map_err(|errors| anyhow!(errors.join("\n")))
+    Registry::build(&config.provider_settings(), plugins, Clients::new()?, spool)
+        .map_err(|errors| anyhow!(errors.join("\n")))
 }
 
 /// Makes the data directory, for this user alone, and tries whether it can be written.

@@ -1,7 +1,6 @@
 //! How things look on a terminal: tables, times, money, sizes, errors.
 
 use crate::config::ConfigErrors;
-use jiff::Timestamp;
 use plugin_api::value::Money;
 use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
@@ -9,6 +8,25 @@ use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+}
+
+/// Prints a value for programs.
+pub fn print_json<T: serde::Serialize>(value: &T) {
+    // Nothing that is printed can fail to be written as JSON.
+    print(&format!("{}\n", serde_json::to_string_pretty(value).unwrap_or_default()));
+}
+
+/// Money for programs.
+#[derive(serde::Serialize)]
+pub struct JsonMoney {
+    amount_micros: i64,
+    currency: String,
+}
+
+impl From<Money> for JsonMoney {
+    fn from(money: Money) -> JsonMoney {
+        JsonMoney { amount_micros: money.amount_micros, currency: money.currency().to_owned() }
+    }
 }
 
 /// Says on stderr what is not for the program that reads stdout.
@@ -79,10 +97,7 @@ pub fn indent(text: &str, by: usize) -> String {
 
 /// `2026-11-21 03:17:24 UTC`.
 pub fn time(us: i64) -> String {
-    match Timestamp::from_microsecond(us) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        Err(_) => "?".into(),
-    }
+    crate::telemetry::utc(us)
 }
 
 /// How long something took or is away, in its two largest units at most.

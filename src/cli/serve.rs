@@ -17,12 +17,16 @@ use std::{
 /// Serve over HTTP; this is what happens without a command
 ///
 /// Needs no configuration, no key and no service: it starts with built-in settings, makes a first key in the data
-/// directory, and prints how to connect each client. SIGTERM or Ctrl-C stops it: what runs may finish.
+/// directory, and prints how to connect each client. SIGTERM or Ctrl-C stops it: what runs may finish. SIGHUP reloads
+/// the configuration, its variables and its secrets; with a mistake in them the old one stays in force.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
     /// Address to listen on, instead of server.listen; may be given several times; port 0 takes a free one
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
+    /// When a reload meets a change that needs a restart: apply all the rest, instead of nothing
+    #[arg(long)]
+    pub allow_partial: bool,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -44,12 +48,13 @@ pub async fn run(gateway: Gateway, args: Args) -> anyhow::Result<ExitCode> {
     let data_dir = gateway.data_dir();
     options::prepare(&data_dir)?;
     let summary = banner::Summary::new(&loaded, &data_dir);
+    let (plugins, extra, allow_partial) = (gateway.plugins, gateway.extra, args.allow_partial);
     let options =
-        Options { loaded, data_dir, plugins: gateway.plugins, place: Place::Server, save_dir: None };
+        Options { loaded, data_dir, plugins, extra, place: Place::Server, save_dir: None, allow_partial };
     let app = App::build(options).await?;
-    let registry = app.registry.clone();
+    let jobs = app.jobs.clone();
     let terminal = std::io::stdout().is_terminal();
-    app.serve(|ready| output::print(&banner::text(&summary, ready, &registry, terminal)))
+    app.serve(|ready| output::print(&banner::text(&summary, ready, &jobs.live().registry, terminal)))
         .await
         .map_err(explain)?;
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 use super::{Gateway, options, serve};
 use crate::{
     app::{App, Options, Place},
+    mcp::Profile,
     telemetry::logs,
 };
 use anyhow::{Context as _, anyhow};
@@ -22,6 +23,9 @@ pub struct Args {
     /// Also leave a readable copy of each image in this folder
     #[arg(long, value_name = "DIR")]
     pub save_dir: Option<PathBuf>,
+    /// `generate_image` waits for its image and returns it, as image-gen-mcp-server did
+    #[arg(long)]
+    pub blocking: bool,
 }
 
 pub async fn run(gateway: Gateway, args: Args) -> anyhow::Result<ExitCode> {
@@ -37,8 +41,17 @@ pub async fn run(gateway: Gateway, args: Args) -> anyhow::Result<ExitCode> {
     serve::tell(&loaded);
     options::prepare(&data_dir)?;
     let save_dir = args.save_dir.as_deref().map(absolute).transpose()?;
-    let options = Options { loaded, data_dir, plugins: gateway.plugins, place: Place::Stdio, save_dir };
-    App::build(options).await?.stdio().await?;
+    let options = Options {
+        loaded,
+        data_dir,
+        plugins: gateway.plugins,
+        extra: gateway.extra,
+        place: Place::Stdio,
+        save_dir,
+        allow_partial: false,
+    };
+    let profile = if args.blocking { Profile::Blocking } else { Profile::Job };
+    App::build(options).await?.stdio(profile).await?;
     Ok(ExitCode::SUCCESS)
 }
 
