@@ -73,6 +73,47 @@ async fn keys_are_made_and_revoked_while_the_server_runs() {
 }
 
 #[tokio::test]
+async fn a_key_is_rotated_without_a_moment_in_which_none_is_good() {
+    let one = Gateway::fresh().await;
+    let home = one.home().clone();
+    let two = Gateway::start_at(home.clone()).await;
+    let old = home.run(&["keys", "create", "--team", "design", "--id", "designer"]).await.trim().to_owned();
+    let everywhere = async |bearer: &str, wanted: StatusCode| {
+        for gateway in [&one, &two] {
+            let client = gateway.client_with(bearer);
+            eventually("it is so in every process", async || (status(&client).await == wanted).then_some(()))
+                .await;
+        }
+    };
+    everywhere(&old, StatusCode::OK).await;
+    let job = one.client_with(&old).generate("a fox").await;
+    let new = home.run(&["keys", "rotate", "designer", "--grace", "1h"]).await.trim().to_owned();
+    everywhere(&new, StatusCode::OK).await;
+    assert_eq!(status(&one.client_with(&old)).await, StatusCode::OK, "both are good");
+    assert_eq!(two.client_with(&new).status(&job).await["job_id"], json!(job), "and the same key");
+    let list = home.run(&["keys", "list"]).await;
+    assert!(list.contains("good; the old one until") && !list.contains(&new), "{list}");
+
+    let newest = home.run(&["keys", "rotate", "designer", "--grace", "0s"]).await.trim().to_owned();
+    let rotated = Instant::now();
+    everywhere(&old, StatusCode::UNAUTHORIZED).await;
+    everywhere(&new, StatusCode::UNAUTHORIZED).await;
+    assert!(rotated.elapsed() < 2 * SOON, "within a second each: {:?}", rotated.elapsed());
+    everywhere(&newest, StatusCode::OK).await;
+    home.run(&["keys", "revoke", "designer"]).await;
+    everywhere(&newest, StatusCode::UNAUTHORIZED).await;
+    let output = home.command(&["keys", "rotate", "designer"]).output().await.unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("revoked"));
+
+    one.stop().await;
+    let list = home.run(&["keys", "list"]).await;
+    let line = list.lines().find(|line| line.starts_with("designer")).unwrap();
+    let head = list.lines().next().unwrap();
+    let used = &line[head.find("LAST USED").unwrap()..head.find("STATE").unwrap()];
+    assert!(used.trim().ends_with("UTC"), "the last use is noted at the latest when a server stops: {list}");
+}
+
+#[tokio::test]
 async fn a_key_without_the_scope_may_look_and_not_buy() {
     let keys = json!([{"id": "reader", "key": "igw_reader_0123456789abcdef0123456789abcdef", "scopes": ["images:read"]}]);
     let gateway = Gateway::start(config().set("auth.keys", keys)).await;

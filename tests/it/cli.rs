@@ -1,7 +1,7 @@
 //! The commands beside `serve`.
 
-use crate::support::{Config, Gateway, Home, config, vendor};
-use serde_json::json;
+use crate::support::{Client, Config, Gateway, Home, config, vendor};
+use serde_json::{Value, json};
 use std::process::Stdio;
 use testkit::FakeUpstream;
 
@@ -44,6 +44,34 @@ async fn doctor_looks_at_every_part_and_shows_no_secret() {
     }
     assert!(!said.contains("sk-test"), "{said}");
     assert_eq!(upstream.submissions(), 0, "the check of credentials buys nothing");
+}
+
+#[tokio::test]
+async fn doctor_makes_a_cheap_image_with_each_provider_once_it_is_told_to() {
+    let (good, bad) = (FakeUpstream::start().await, FakeUpstream::start().await);
+    for upstream in [&good, &bad] {
+        upstream.on("/v1/models", testkit::Reply::json(200, r#"{"data":[]}"#));
+    }
+    good.default(vendor::openai_picture());
+    bad.default(vendor::openai_error(400, "content_policy_violation", "no circles here"));
+    let config = config().openai_at("good", &good.url()).openai_at("bad", &bad.url());
+    let home = Home::new(config.set("models", json!({})).set("routing.default_model", json!([])));
+    // Nobody answers the question.
+    let asked = home.command(&["doctor", "--generate"]).stdin(Stdio::null()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(said.contains("2 images for at most") && said.contains("Nothing was made"), "{said}");
+    assert!(!asked.status.success() && good.submissions() + bad.submissions() == 0, "{said}");
+
+    let done = home.command(&["doctor", "--generate", "--yes"]).stdin(Stdio::null()).output().await.unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(!done.status.success(), "one of them failed: {said}");
+    let line = |word: &str| said.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("{said}"));
+    assert!(line("image by good").contains("1024x1024") && line("image by good").starts_with("ok"), "{said}");
+    assert!(line("image by bad").starts_with("FAIL") && said.contains("jobs show"), "{said}");
+    assert_eq!(good.submissions(), 1);
+    let path = line("image by good").rsplit(": ").next().unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), vendor::png(), "the image is where it says");
+    assert!(home.run(&["jobs", "list"]).await.contains("completed"), "it is a job as any other");
 }
 
 #[tokio::test]
@@ -136,4 +164,33 @@ async fn without_keys_the_gateway_serves_only_this_machine() {
         .expect("it refuses to start")
         .unwrap();
     assert!(!public.status.success());
+}
+
+#[tokio::test]
+async fn connect_prints_what_a_client_needs_and_writes_it_beside_what_is_there() {
+    let gateway = Gateway::fresh().await;
+    let home = gateway.home();
+    let key = std::fs::read_to_string(home.data_dir().join("first-key")).unwrap();
+    let said = home.run(&["connect", "curl"]).await;
+    assert!(said.contains(key.trim()) && said.contains("http://127.0.0.1:8000/mcp"), "{said}");
+    for client in ["Claude Code", "Cursor", "Windsurf", "VS Code", "Gemini CLI", "LibreChat"] {
+        assert!(home.run(&["connect"]).await.contains(client), "{client}");
+    }
+    let file = home.data_dir().join("mcp.json");
+    std::fs::write(&file, r#"{"mcpServers": {"other": {"url": "http://o"}}}"#).unwrap();
+    let path = file.to_str().unwrap();
+    let write = ["connect", "cursor", "--url", gateway.url(), "--key", key.trim(), "--write", "--file", path];
+    assert!(home.run(&write).await.contains("added"));
+    let written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(written["mcpServers"]["other"]["url"], "http://o");
+    let entry = &written["mcpServers"]["image-gateway"];
+    let client = Client::new(
+        entry["url"].as_str().unwrap().trim_end_matches("/mcp"),
+        entry["headers"]["Authorization"].as_str().unwrap().trim_start_matches("Bearer "),
+    );
+    client.tool("list_models", json!({})).await.ok();
+    assert!(home.run(&write).await.contains("replaced"));
+    let unknown = home.command(&["connect", "emacs"]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && said.contains("emacs") && said.contains("cursor"), "{said}");
 }

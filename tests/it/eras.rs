@@ -57,7 +57,7 @@ async fn a_host_lists_calls_and_hears_of_progress(era: ClientLifecycleMode) {
     let gateway = Gateway::start(slow).await;
     let Session { client, mut progress } = connect(&gateway, era).await;
     let tools = client.list_all_tools().await.unwrap();
-    assert_eq!(tools.len(), 10);
+    assert_eq!(tools.len(), 16);
 
     let generate = call("generate_image_and_wait", json!({"prompt": "a fox", "size": "256x256"}));
     let request = ClientRequest::CallToolRequest(Request::new(generate));

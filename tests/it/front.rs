@@ -115,7 +115,7 @@ async fn http_2_without_tls_is_served_on_the_same_port() {
     let answer = call.header("content-type", "application/json").body(body).send().await.unwrap();
     assert_eq!((answer.status(), answer.version()), (StatusCode::OK, reqwest::Version::HTTP_2));
     let answer: Value = answer.json().await.unwrap();
-    assert_eq!(answer["result"]["tools"].as_array().unwrap().len(), 10);
+    assert_eq!(answer["result"]["tools"].as_array().unwrap().len(), 16);
 }
 
 #[tokio::test]

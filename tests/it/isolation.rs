@@ -26,12 +26,13 @@ async fn another_teams_job_answers_as_one_that_does_not_exist() {
     let done = owner.wait(&job).await.ok();
     let image = done.json["images"][0]["id"].as_str().unwrap().to_owned();
 
-    let calls: [(&str, &str, Arguments); 6] = [
+    let calls: [(&str, &str, Arguments); 7] = [
         ("get_job_status", &job, &|id| json!({"job_id": id})),
         ("wait_for_completion", &job, &|id| json!({"job_id": id})),
         ("wait_for_completion", &job, &|id| json!({"job_ids": [id]})),
         ("cancel_job", &job, &|id| json!({"job_id": id})),
         ("get_image_data", &image, &|id| json!({"image_id": id})),
+        ("delete_image", &image, &|id| json!({"image_id": id})),
         ("generate_image", &image, &|id| json!({"prompt": "a hat", "references": [id]})),
     ];
     for (tool, id, arguments) in calls {
@@ -54,7 +55,9 @@ async fn another_teams_job_answers_as_one_that_does_not_exist() {
         let list = stranger.tool(list, json!({})).await.ok().json;
         assert_eq!((&list["total_count"], &list["returned_count"]), (&json!(0), &json!(0)), "{list}");
     }
-    assert_eq!(owner.status(&job).await["status"], "completed", "and nothing happened to it");
+    let status = owner.status(&job).await;
+    assert_eq!(status["status"], "completed", "and nothing happened to it");
+    assert_eq!(status["images"][0]["id"], image, "nor to its image");
 }
 
 #[tokio::test]

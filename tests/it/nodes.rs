@@ -64,6 +64,21 @@ async fn the_paid_image_of_a_server_that_stood_still_comes_home() {
 }
 
 #[tokio::test]
+async fn a_ticket_that_comes_too_late_still_brings_its_image_home() {
+    let Scene { vendor, one, two } = scene().await;
+    vendor.upstream.hold();
+    let job = start_job(&one.client(), "j").await;
+    vendor.upstream.wait_for_requests(1).await;
+    one.pause();
+    let client = two.client();
+    client.wait(&job).await.failed("outcome_unknown");
+    vendor.finish_all();
+    one.go_on();
+    client.until_status(&job, "completed").await;
+    assert_eq!(vendor.bought("a fox").len(), 1, "it was polled for, not bought again");
+}
+
+#[tokio::test]
 async fn a_keyed_call_of_a_server_that_stands_still_is_repeated_under_its_key() {
     let Scene { vendor, one, two } = scene().await;
     let job = start_job(&one.client(), "k").await;

@@ -1,6 +1,7 @@
 //! OpenAI's dialect from the caller to a fake vendor and back, with what can go wrong there.
 
-use crate::support::{Client, Gateway, config, vendor};
+use crate::support::{Client, Gateway, config, eventually, vendor};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testkit::{Behaviour, FakeUpstream, Reply, dead_url};
@@ -51,6 +52,31 @@ async fn a_generation_is_bought_once_stored_and_priced() {
         (&body["prompt"], &body["model"], &body["n"]),
         (&json!("a red fox"), &json!("gpt-image-2.5-flare"), &json!(1))
     );
+}
+
+#[tokio::test]
+async fn images_on_the_way_are_told_as_progress() {
+    let (upstream, _gateway, client) = scene().await;
+    let picture = STANDARD.encode(vendor::png());
+    let event = |kind: &str, index: u32| {
+        let name = format!("image_generation.{kind}");
+        let body = json!({"type": name, "b64_json": picture, "partial_image_index": index});
+        format!("event: {name}\ndata: {body}\n\n")
+    };
+    let way = event("partial_image", 0) + &event("partial_image", 1);
+    let half = way.len();
+    let body = way + &event("completed", 0).replace(",\"partial_image_index\":0", "");
+    let reply = Reply::new(200, "text/event-stream", body);
+    upstream.push(Behaviour::Drip { reply, bytes: half, every: Duration::from_secs(2) });
+    let ask = json!({"prompt": "a red fox", "vendor": {"stream": true, "partial_images": 2}});
+    let job = client.tool("generate_image", ask).await.ok().str("job_id");
+    eventually("two of three steps are told", async || {
+        let percent = client.status(&job).await["progress"].as_f64()?;
+        (percent > 66.0 && percent < 67.0).then_some(())
+    })
+    .await;
+    client.until_status(&job, "completed").await;
+    assert_eq!(upstream.submissions(), 1);
 }
 
 #[tokio::test]

@@ -72,6 +72,41 @@ async fn what_may_have_been_paid_keeps_its_place_in_the_budget() {
 }
 
 #[tokio::test]
+async fn an_operator_settles_what_nobody_knew() {
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture());
+    let config = config()
+        .openai(&upstream)
+        .set("models.gpt-image.price", json!([{"image": "0.05 USD"}]))
+        .set("limits.per_team", json!({"spend": "0.10 USD/day"}));
+    let gateway = Gateway::start(config).await;
+    let (client, home) = (gateway.client(), gateway.home());
+    assert!(home.run(&["jobs", "reconcile"]).await.contains("Every outcome is known"));
+    let mut lost = Vec::new();
+    for _ in 0..2 {
+        upstream.push(Behaviour::Close);
+        let job = client.generate("a fox").await;
+        assert_eq!(client.until_status(&job, "failed").await["code"], "outcome_unknown");
+        lost.push(job);
+    }
+    client.tool("generate_image", json!({"prompt": "a fox"})).await.failed("budget_exceeded");
+    let listed = home.run(&["jobs", "reconcile"]).await;
+    assert!(lost.iter().all(|job| listed.contains(job)) && listed.contains("0.05 USD"), "{listed}");
+    let refused = home.command(&["jobs", "reconcile", &lost[0]]).output().await.unwrap();
+    assert!(!refused.status.success(), "it is asked what became of it");
+
+    // One was charged less than was held, the other not at all: 0.08 USD are left.
+    assert!(home.run(&["jobs", "reconcile", &lost[0], "--charged", "0.02 USD"]).await.contains("0.02 USD"));
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.failed("budget_exceeded");
+    home.run(&["jobs", "reconcile", &lost[1], "--free"]).await;
+    client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    let again = home.command(&["jobs", "reconcile", &lost[1], "--charged"]).output().await.unwrap();
+    assert!(!again.status.success(), "settled once");
+    assert!(home.run(&["jobs", "reconcile"]).await.contains("Every outcome is known"));
+    assert_eq!(client.status(&lost[0]).await["cost"]["amount_micros"], 20_000);
+}
+
+#[tokio::test]
 async fn a_budget_in_money_is_never_passed() {
     // 0.04 USD reserved for each by the model's own price, 0.0421 USD settled by the vendor's usage.
     let upstream = FakeUpstream::start().await;

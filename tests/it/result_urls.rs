@@ -83,7 +83,6 @@ async fn what_is_too_large_or_no_picture_is_not_kept() {
     }
     let gallery: Value = gateway.client().tool("list_generations", json!({})).await.ok().json;
     assert_eq!(gallery["total_count"], 0);
-    let spool = std::fs::read_dir(gateway.home().data_dir().join("spool")).unwrap().flatten();
-    let left: Vec<_> = spool.map(|file| file.file_name()).collect();
+    let left = gateway.home().in_spool();
     assert!(left.is_empty(), "nothing is left lying about: {left:?}");
 }

@@ -32,7 +32,7 @@ async fn a_picture_is_left_on_disk_and_a_readable_copy_where_asked() {
     let home = Home::new(Config::default());
     let folder = home.data_dir().with_file_name("pictures");
     let host = host(&home, &["--save-dir", folder.to_str().unwrap()]).await;
-    assert_eq!(host.list_all_tools().await.unwrap().len(), 10);
+    assert_eq!(host.list_all_tools().await.unwrap().len(), 16);
 
     let made =
         call(&host, "generate_image_and_wait", json!({"prompt": "a hero image", "file_prefix": "hero"}))
@@ -46,6 +46,17 @@ async fn a_picture_is_left_on_disk_and_a_readable_copy_where_asked() {
     let name = format!("hero-placeholder-{}.png", image["id"].as_str().unwrap());
     assert_eq!(std::fs::read(folder.join(&name)).expect("prefix-model-id.ext"), bytes, "{name}");
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "and nothing else");
+    host.cancel().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_takes_what_its_file_says_now() {
+    let home = Home::new(config().placeholder(json!({})));
+    let host = host(&home, &[]).await;
+    home.configure(&config().placeholder(json!({})).model("card", &["placeholder/card"]));
+    let answer = call(&host, "reload_config", json!({})).await;
+    assert_eq!(answer["result"]["changes"]["models"]["added"], json!(["card"]));
+    call(&host, "generate_image_and_wait", json!({"prompt": "a fox", "model": "card"})).await;
     host.cancel().await.unwrap();
 }
 

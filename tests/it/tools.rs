@@ -53,14 +53,20 @@ async fn the_list_of_tools_tells_an_assistant_all_it_needs() {
     names.sort_unstable();
     let all = [
         "cancel_job",
+        "create_upload",
+        "delete_image",
+        "edit_image",
         "estimate_price",
         "generate_image",
         "generate_image_and_wait",
         "get_image_data",
         "get_job_status",
+        "get_quota",
+        "get_usage",
         "list_generations",
         "list_jobs",
         "list_models",
+        "reload_config",
         "wait_for_completion",
     ];
     assert_eq!(names, all);

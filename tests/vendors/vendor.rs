@@ -2,6 +2,8 @@
 //!
 //! `POST {base_url}/{model}` with the prompt, and the attempt in `Idempotency-Key`. 200 is the picture itself; 202 is
 //! `{"ticket": "..."}`, to be asked for at `GET {base_url}/tickets/{ticket}`, where 202 means not yet.
+//!
+//! A prompt with `panic at submit`, `panic at read` or `panic at poll` breaks the plugin there.
 
 use plugin_api::{
     Answer, Artifact, Built, Capabilities, Class, Context, ErrorClass, ImageRequest, Picture, Plugin,
@@ -34,6 +36,11 @@ fn build(settings: Value) -> Result<Built, String> {
     Ok(Built::On(Arc::new(Vendor { base_url, models })))
 }
 
+/// A defect of a plugin, on order.
+fn defect(request: &ImageRequest, place: &str) {
+    assert!(!request.prompt.contains(&format!("panic at {place}")), "the prompt asks for a panic at {place}");
+}
+
 fn refused(answer: &Answer) -> ProviderError {
     let status = answer.status.as_u16();
     let class = match status {
@@ -64,6 +71,7 @@ impl Provider for Vendor {
     }
 
     async fn submit(&self, cx: &Context, request: &ImageRequest) -> Result<Submission, ProviderError> {
+        defect(request, "submit");
         let call = Request::post(join_url(&self.base_url, &request.model))
             .header("idempotency-key", &cx.attempt.to_string())
             .json(&json!({"prompt": request.prompt}))
@@ -71,7 +79,8 @@ impl Provider for Vendor {
         self.read(request, &cx.http.send(call).await?)
     }
 
-    fn read(&self, _: &ImageRequest, answer: &Answer) -> Result<Submission, ProviderError> {
+    fn read(&self, request: &ImageRequest, answer: &Answer) -> Result<Submission, ProviderError> {
+        defect(request, "read");
         match answer.status.as_u16() {
             200 => picture(answer).map(Submission::Done),
             202 => {
@@ -83,7 +92,13 @@ impl Provider for Vendor {
         }
     }
 
-    async fn poll(&self, cx: &Context, _: &ImageRequest, ticket: &Ticket) -> Result<Progress, ProviderError> {
+    async fn poll(
+        &self,
+        cx: &Context,
+        request: &ImageRequest,
+        ticket: &Ticket,
+    ) -> Result<Progress, ProviderError> {
+        defect(request, "poll");
         let path = format!("tickets/{}", ticket.0.as_str().unwrap_or_default());
         let answer = cx.http.send(Request::get(join_url(&self.base_url, &path))).await?;
         match answer.status.as_u16() {

@@ -73,6 +73,9 @@ impl Client {
     pub fn http(&self) -> &reqwest::Client {
         &self.http
     }
+    pub fn url(&self) -> &str {
+        &self.url
+    }
     pub fn key(&self) -> &str {
         &self.key
     }

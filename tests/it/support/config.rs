@@ -8,7 +8,16 @@ use testkit::FakeUpstream;
 pub struct Config {
     pub(super) value: Option<Value>,
     pub(super) test_vendors: bool,
+    pub(super) fixtures: bool,
     pub(super) data_dir: Option<PathBuf>,
+    pub(super) program: Option<Program>,
+}
+
+/// Another program than the product's, and what its environment holds.
+#[derive(Clone)]
+pub struct Program {
+    pub path: PathBuf,
+    pub env: Vec<(String, String)>,
 }
 
 /// Retries without long pauses, and a lease short enough to see it run out.
@@ -32,6 +41,18 @@ impl Config {
             at = at.as_object_mut().unwrap().entry(name).or_insert(Value::Null);
         }
         *at = value.into();
+        self
+    }
+
+    /// A key of the file with all scopes.
+    pub fn key(mut self, id: &str, bearer: &str) -> Config {
+        let root = self.value.get_or_insert_with(|| json!({}));
+        let keys = &mut root["auth"]["keys"];
+        if keys.is_null() {
+            *keys = json!([]);
+        }
+        let scopes = ["images:read", "images:write", "usage:read", "admin"];
+        keys.as_array_mut().unwrap().push(json!({"id": id, "key": bearer, "scopes": scopes}));
         self
     }
 
@@ -72,6 +93,18 @@ impl Config {
             .model("k", &["vendor/k"])
             .model("j", &["vendor/j"])
             .model("s", &["vendor/s"])
+    }
+
+    /// The tools, resources and prompts of `tests/conformance` beside the gateway's own.
+    pub fn fixtures(mut self) -> Config {
+        self.fixtures = true;
+        self
+    }
+
+    /// Runs this program as the gateway, with one variable more in its environment.
+    pub fn program(mut self, path: PathBuf, variable: &str, value: &str) -> Config {
+        self.program = Some(Program { path, env: vec![(variable.into(), value.into())] });
+        self
     }
 
     /// Keeps the data elsewhere than in a new temporary folder.

@@ -1,8 +1,9 @@
 //! The gateway's own program as a child process, in a temporary folder and without the vendors' variables.
 
-use super::{Client, Config};
+use super::{Client, Config, config::Program};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
+    ffi::OsString,
     fs::File,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -23,7 +24,7 @@ const LISTENING: &str = "listening on http://";
 pub struct Home {
     folder: TempDir,
     data: PathBuf,
-    program: PathBuf,
+    program: Program,
     config: Option<PathBuf>,
 }
 
@@ -37,8 +38,14 @@ impl Home {
             path
         });
         let data = config.data_dir.unwrap_or_else(|| folder.path().join("data"));
-        let program =
-            if config.test_vendors { test_vendors() } else { env!("CARGO_BIN_EXE_image-gateway").into() };
+        let program = config.program.unwrap_or_else(|| Program {
+            path: match (config.test_vendors, config.fixtures) {
+                (true, _) => example("gateway-with-test-vendors"),
+                (false, true) => example("gateway-with-fixtures"),
+                (false, false) => product(),
+            },
+            env: Vec::new(),
+        });
         Arc::new(Home { folder, data, program, config: config_file })
     }
 
@@ -46,13 +53,37 @@ impl Home {
         &self.data
     }
 
+    /// The working directory of its commands; the configuration is there, as `gateway.yaml`.
+    /// What lies in the spool, but for its folder of empty files.
+    pub fn in_spool(&self) -> Vec<OsString> {
+        let spool = std::fs::read_dir(self.data_dir().join("spool")).unwrap().flatten();
+        spool.map(|file| file.file_name()).filter(|name| name != ".spares").collect()
+    }
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("gateway.yaml")
+    }
+    /// Writes another configuration into the file, as an editor does: whole, by a rename.
+    pub fn configure(&self, config: &Config) {
+        let text = serde_json::to_string_pretty(config.value.as_ref().expect("a configuration")).unwrap();
+        self.swap_config(&text);
+    }
+    pub fn swap_config(&self, text: &str) {
+        let new = self.folder.path().join("gateway.yaml.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.config_file()).unwrap();
+    }
+
     /// A command of this gateway: its configuration, its data, no variables but PATH and HOME.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.program.path);
         command
             .current_dir(self.folder.path())
             .env_clear()
             .env("HOME", self.folder.path())
+            .envs(self.program.env.iter().map(|(name, value)| (name, value)))
             .kill_on_drop(true);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -83,12 +114,17 @@ impl Home {
     }
 }
 
-/// The example program lies beside the tests' own: `target/<profile>/examples`.
-fn test_vendors() -> PathBuf {
+fn product() -> PathBuf {
+    const PATH: Option<&str> = option_env!("CARGO_BIN_EXE_image-gateway");
+    PATH.expect("only the product's own tests are told where it is").into()
+}
+
+/// An example program lies beside the tests' own: `target/<profile>/examples`.
+fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the tests' own path");
     let profile = tests.parent().and_then(Path::parent).expect("target/<profile>/deps");
-    let program = profile.join("examples/gateway-with-test-vendors");
-    assert!(program.exists(), "build it first: cargo build --example gateway-with-test-vendors");
+    let program = profile.join("examples").join(name);
+    assert!(program.exists(), "build it first: cargo build --example {name}");
     program
 }
 
@@ -120,8 +156,14 @@ impl Gateway {
 
     /// One more process over the same data.
     pub async fn start_at(home: Arc<Home>) -> Gateway {
+        Gateway::start_with(home, &["serve", "--listen", "127.0.0.1:0"], &[]).await
+    }
+
+    /// With this command line, and more variables in its environment.
+    pub async fn start_with(home: Arc<Home>, args: &[&str], env: &[(&str, &str)]) -> Gateway {
         let log = home.folder.path().join(format!("log-{}", uuid::Uuid::new_v4()));
-        let mut command = home.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut command = home.command(args);
+        command.envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().expect("the gateway starts");
         let said = Arc::new(Mutex::new(String::new()));
@@ -187,6 +229,11 @@ impl Gateway {
         format!("{}/{path}", self.url)
     }
 
+    /// The process, for what the kernel tells of it.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// SIGKILL, as by a power cut.
     pub async fn kill(mut self) -> Arc<Home> {
         self.child.kill().await.expect("the gateway runs");
@@ -199,6 +246,16 @@ impl Gateway {
     /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+    /// SIGHUP, and what the log says until the reload has ended one way or the other.
+    pub async fn hang_up(&self) -> String {
+        let before = self.log().len();
+        self.signal(Signal::HUP);
+        super::eventually("the reload ends", async || {
+            let log = self.log()[before..].to_owned();
+            log.contains("the configuration was ").then_some(log)
+        })
+        .await
     }
     /// SIGSTOP: the process stands still, as a machine that sleeps.
     pub fn pause(&self) {
