@@ -32,11 +32,6 @@ const LATER: &[Line] = &[
         "`tools` of a team are not narrowed yet: it is offered what `mcp.tools` offers",
     ),
     ("telemetry.log.prompts", |c| c.telemetry.log.prompts, "prompts are never logged yet"),
-    (
-        "teams",
-        |c| c.teams.values().any(|t| t.time_zone != "UTC"),
-        "`time_zone` is not used yet: quota windows follow UTC",
-    ),
 ];
 
 /// Must not be served without it: an error.

@@ -2,7 +2,7 @@
 
 use super::{Code, Estimate, Explanation, Generation, Live, Owner, Refused};
 use crate::{
-    limits::quota::{self, Payer},
+    limits::quota,
     providers::{Ask, Catalog, Full, PlanError, Planned, Unplannable, Unpriced, sample},
     store::{Reservation, Store, StoreError, instance_of},
 };
@@ -173,8 +173,8 @@ impl Desk<'_> {
         request.user = request.user.map(|user| hashed(&[&owner.team, &user])[..32].to_owned());
         let allowed = live.rules.models(&owner.team, &owner.key);
         let full: Full = spent.iter().map(|(id, why)| (id.clone(), why.message.clone())).collect();
-        let (of_team, of_key) = (live.rules.team(&owner.team).limits, live.rules.key(&owner.key));
-        let payer = Payer { team: &owner.team, key: &owner.key, of_team: &of_team, of_key: &of_key };
+        let (team, key) = (live.rules.team(&owner.team), live.rules.key(&owner.key));
+        let payer = owner.payer(&team, &key);
         let ask = Ask {
             team: &owner.team,
             key: &owner.key,
@@ -196,8 +196,8 @@ impl Desk<'_> {
     fn lines(&self, planned: &Planned) -> Result<Vec<Reservation>, Refused> {
         let Live { rules, registry, .. } = self.live;
         let owner = self.owner;
-        let (team, key) = (rules.team(&owner.team).limits, rules.key(&owner.key));
-        let payer = Payer { team: &owner.team, key: &owner.key, of_team: &team, of_key: &key };
+        let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
+        let payer = owner.payer(&team, &key);
         let highest = planned.highest.or(self.ceiling(planned.images));
         let convert = |money| registry.convert(money);
         quota::lines(&rules.limits, payer, planned.images, highest, convert, self.now_us).map_err(|error| {

@@ -2,10 +2,11 @@
 
 use super::{Inner, Owner};
 use crate::{
+    auth::Team,
     limits::quota::{self, Cap, Payer},
     store::StoreError,
 };
-use plugin_api::value::WindowUnit;
+use plugin_api::value::{Limits, WindowUnit};
 
 /// One limit that applies to a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +40,20 @@ impl Left {
     }
 }
 
+impl Owner {
+    /// Who pays for its jobs.
+    pub(super) fn payer<'a>(&'a self, team: &'a Team, key: &'a Limits) -> Payer<'a> {
+        let (of_team, of_key) = (&team.limits, key);
+        Payer { team: &self.team, key: &self.key, time_zone: &team.time_zone, of_team, of_key }
+    }
+}
+
 impl Inner {
     pub(super) async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError> {
         let live = self.live.load_full();
         let (rules, registry) = (&live.rules, &live.registry);
-        let (team, key) = (rules.team(&owner.team).limits, rules.key(&owner.key));
-        let payer = Payer { team: &owner.team, key: &owner.key, of_team: &team, of_key: &key };
+        let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
+        let payer = owner.payer(&team, &key);
         let [of_team, of_key, of_all] = quota::all_windows(&rules.limits, payer, self.clock.now_us());
         let mine: Vec<&str> = of_team.iter().chain(&of_key).map(|window| window.id.as_str()).collect();
         let taken = match mine.is_empty() {

@@ -1,5 +1,6 @@
 //! Limits: request rates in memory, and what a job has to reserve of its quotas.
 
+pub mod calendar;
 pub mod quota;
 mod rate;
 mod settings;

@@ -1,8 +1,8 @@
 //! Quotas of images and money per calendar window: what a job has to reserve. The store reserves and settles.
 
-use super::Settings;
+use super::{Settings, calendar};
 use crate::store::Reservation;
-use jiff::{Timestamp, ToSpan, Unit, Zoned, tz::TimeZone};
+use jiff::tz::TimeZone;
 use plugin_api::value::{Limits, Money, WindowUnit};
 
 /// Who pays, with the limits that are theirs.
@@ -10,6 +10,8 @@ use plugin_api::value::{Limits, Money, WindowUnit};
 pub struct Payer<'a> {
     pub team: &'a str,
     pub key: &'a str,
+    /// Whose calendar the windows of team and key follow, an IANA name.
+    pub time_zone: &'a str,
     pub of_team: &'a Limits,
     pub of_key: &'a Limits,
 }
@@ -33,11 +35,8 @@ pub fn lines(
     convert: impl Fn(Money) -> Option<Money>,
     now_us: i64,
 ) -> Result<Vec<Reservation>, Unpriced> {
-    let mut lines = Vec::new();
-    for (owner, limits) in owners(settings, payer) {
-        lines.extend(lines_of(&owner, &limits, images, highest, &convert, now_us)?);
-    }
-    Ok(lines)
+    let windows = all_windows(settings, payer, now_us).into_iter().flatten();
+    reserved(windows, images, highest, convert)
 }
 
 /// Whether a spend limit applies to this payer.
@@ -58,7 +57,7 @@ fn owners(settings: &Settings, payer: Payer<'_>) -> [(String, Limits); 3] {
     ]
 }
 
-/// The lines one job reserves of one owner's limits; the arguments are those of [`lines`].
+/// The lines one job reserves of an instance's limits, whose days are those of UTC; the arguments are those of [`lines`].
 ///
 /// # Errors
 /// [`Unpriced`].
@@ -70,8 +69,17 @@ pub fn lines_of(
     convert: impl Fn(Money) -> Option<Money>,
     now_us: i64,
 ) -> Result<Vec<Reservation>, Unpriced> {
+    reserved(windows(owner, limits, &TimeZone::UTC, now_us), images, highest, convert)
+}
+
+fn reserved(
+    windows: impl IntoIterator<Item = Window>,
+    images: u32,
+    highest: Option<Money>,
+    convert: impl Fn(Money) -> Option<Money>,
+) -> Result<Vec<Reservation>, Unpriced> {
     let mut lines = Vec::new();
-    for Window { id, cap, ends_us, .. } in windows(owner, limits, now_us) {
+    for Window { id, cap, ends_us, .. } in windows {
         let (amount, cap) = match cap {
             Cap::Images(cap) => (images.into(), cap),
             // Both sides in the currency that prices have.
@@ -103,14 +111,18 @@ pub enum Cap {
     Spend(Money),
 }
 
-/// Every quota of a payer: the team's, the key's, the gateway's.
+/// Every quota of a payer: the team's and the key's by the calendar of the team, the gateway's by UTC.
 pub fn all_windows(settings: &Settings, payer: Payer<'_>, now_us: i64) -> [Vec<Window>; 3] {
-    owners(settings, payer).map(|(owner, limits)| windows(&owner, &limits, now_us))
+    // A name that means nothing never passes the check of the configuration.
+    let own = calendar::zone(payer.time_zone).unwrap_or(TimeZone::UTC);
+    let [team, key, all] = owners(settings, payer);
+    let of = |(owner, limits): (String, Limits), zone| windows(&owner, &limits, zone, now_us);
+    [of(team, &own), of(key, &own), of(all, &TimeZone::UTC)]
 }
 
-fn windows(owner: &str, limits: &Limits, now_us: i64) -> Vec<Window> {
+fn windows(owner: &str, limits: &Limits, zone: &TimeZone, now_us: i64) -> Vec<Window> {
     let window = |what: &str, unit, cap| {
-        let (start, ends_us) = bounds(unit, now_us);
+        let (start, ends_us) = calendar::bounds(unit, zone, now_us);
         Window { id: format!("{owner}|{what}|{unit}|{start}"), unit, cap, ends_us }
     };
     let images = limits.images.as_slice().iter().map(|w| window("images", w.unit, Cap::Images(w.count)));
@@ -130,25 +142,6 @@ fn either(own: &Limits, default: &Limits) -> Limits {
     limits
 }
 
-/// The start of the window that `now_us` lies in, as a date and hour, and its end.
-fn bounds(unit: WindowUnit, now_us: i64) -> (String, i64) {
-    let now = Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC);
-    let day = now.start_of_day().unwrap_or(now.clone());
-    let days = |n: i64| day.checked_sub(n.days()).unwrap_or(day.clone());
-    let (start, span) = match unit {
-        WindowUnit::Hour => (
-            now.round(jiff::ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc))
-                .unwrap_or(now.clone()),
-            1.hour(),
-        ),
-        WindowUnit::Day => (day.clone(), 1.day()),
-        WindowUnit::Week => (days(i64::from(day.weekday().to_monday_zero_offset())), 1.week()),
-        WindowUnit::Month => (day.first_of_month().unwrap_or(day.clone()), 1.month()),
-    };
-    let end = start.checked_add(span).map_or(now_us, |end: Zoned| end.timestamp().as_microsecond());
-    (start.strftime("%Y-%m-%dT%H").to_string(), end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +150,7 @@ mod tests {
     const NOW: i64 = 1_795_268_700_000_000;
 
     fn payer<'a>(of_team: &'a Limits, of_key: &'a Limits) -> Payer<'a> {
-        Payer { team: "design", key: "k", of_team, of_key }
+        Payer { team: "design", key: "k", time_zone: "UTC", of_team, of_key }
     }
 
     #[test]
@@ -186,6 +179,24 @@ mod tests {
         let shown: Vec<&str> = of_team.iter().chain(&of_key).map(|window| window.id.as_str()).collect();
         assert_eq!(shown, ids, "what is told is what is counted");
         assert_eq!((of_team[2].cap, of_all), (Cap::Spend(Money::micros(20_000_000, "USD")), vec![]));
+    }
+
+    #[test]
+    fn team_and_key_follow_the_calendar_of_the_team_and_the_gateway_that_of_utc() {
+        let limits: Limits = serde_json::from_str(r#"{"images":"300/day"}"#).unwrap();
+        let settings = Settings { overall: limits.clone(), ..Settings::default() };
+        let payer = Payer { time_zone: "Asia/Shanghai", ..payer(&limits, &limits) };
+        // 2026-11-21T16:00:00Z: a new day has begun in Shanghai.
+        let lines = lines(&settings, payer, 1, None, Some, 1_795_276_800_000_000).unwrap();
+        let ids: Vec<&str> = lines.iter().map(|l| l.window.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "team:design|images|day|2026-11-22T00",
+                "key:design:k|images|day|2026-11-22T00",
+                "all|images|day|2026-11-21T00"
+            ]
+        );
     }
 
     #[test]

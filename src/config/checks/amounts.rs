@@ -1,7 +1,7 @@
 //! Numbers, shares, currencies, and what models set for themselves.
 
 use super::{super::problem::nearest, Checks};
-use crate::{config::Config, providers::Unpriced};
+use crate::{config::Config, limits::calendar, providers::Unpriced};
 use plugin_api::{
     ImageRequest,
     value::{Limits, Money, OneOrMany},
@@ -67,6 +67,20 @@ impl Checks<'_> {
         }
         if !(0.0..=1.0).contains(&config.telemetry.otlp.sample) {
             self.wrong("telemetry.otlp.sample", "a share is from 0 to 1".into());
+        }
+    }
+
+    pub fn calendars(&mut self, config: &Config) {
+        for (name, team) in &config.teams {
+            if calendar::zone(&team.time_zone).is_none() {
+                let zones = calendar::zones();
+                let hint = nearest(&team.time_zone, zones.iter().map(String::as_str));
+                // There are hundreds: none is better than all.
+                let hint = if hint.contains("did you mean") { &hint } else { "" };
+                let message =
+                    format!("`{}` is no time zone: write it like Europe/Berlin or UTC{hint}", team.time_zone);
+                self.wrong(&format!("teams.{name}.time_zone"), message);
+            }
         }
     }
 

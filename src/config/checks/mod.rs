@@ -40,6 +40,7 @@ pub(super) fn check(
     checks.secrets(config);
     checks.keys(config);
     checks.numbers(config);
+    checks.calendars(config);
     checks.currencies(config);
     checks.provider_limits(config);
     checks.issuers(config);

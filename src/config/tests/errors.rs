@@ -77,6 +77,10 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:31: limits.per_team.warn_at[0]: a share is above 0 and at most 1",
         ),
         (
+            "teams: {a: {time_zone: Europe/Berlim}}",
+            "1:25: teams.a.time_zone: `Europe/Berlim` is no time zone: write it like Europe/Berlin or UTC; did you mean `Europe/Berlin`?",
+        ),
+        (
             "teams: {a: {retention: {images: x}}}",
             "1:33: teams.a.retention.images: `x` is not a duration: write it like 250ms, 30s, 10m, 24h or 7d; or `forever`",
         ),

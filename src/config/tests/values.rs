@@ -121,7 +121,6 @@ fn what_comes_later_is_said_only_when_it_is_asked_for() {
         ("auth: {oauth: {enabled: true}}", "auth.oauth: "),
         ("telemetry: {otlp: {endpoint: 'http://h'}}", "telemetry.otlp: "),
         ("teams: {a: {approve_above: 1 USD}}", "teams: "),
-        ("teams: {a: {time_zone: Europe/Berlin}}", "teams: "),
         ("apis: {rest: false}", "apis: "),
     ] {
         let later = load_text(yaml).unwrap_or_else(|e| panic!("{e}")).later;
