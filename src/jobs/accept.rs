@@ -3,8 +3,9 @@
 use super::{
     Accepted, Code, Estimate, Explanation, Generation, Inner, JobsError, Live, Owner, Refused, Role,
     Settings,
-    draft::{Desk, Draft, Spent, hashed, over_quota},
+    draft::{Desk, Draft, Spent, hashed},
     references::References,
+    spending::{over_quota, warn},
 };
 use crate::{
     providers::Planned,
@@ -45,6 +46,7 @@ impl Inner {
         let slots = self.offer_slots(jobs.len());
         let rules = &live.rules;
         let instance = planned.plan.targets.first().map(|t| t.instance.clone()).unwrap_or_default();
+        let held = lines.clone();
         let submit = Submit {
             idempotency: self.idempotency(&live.settings, owner, generation),
             reservations: lines,
@@ -59,7 +61,7 @@ impl Inner {
         };
         let retry_ms = self.retry_hint(&planned);
         match self.store.submit(submit).await? {
-            Submitted::Accepted { jobs, started } => {
+            Submitted::Accepted { jobs, started, taken } => {
                 let waiting = jobs.len() > started.len();
                 let mut slots = slots;
                 for claimed in started {
@@ -71,7 +73,8 @@ impl Inner {
                 if waiting {
                     self.wake.notify_one();
                 }
-                Ok(Some(accepted(jobs, &planned, false)))
+                let notices = warn(&live, owner, &held, &taken, jobs.len(), self.clock.now_us());
+                Ok(Some(Accepted { notices, ..accepted(jobs, &planned, false) }))
             }
             Submitted::Repeated(ids) => {
                 let mut rows = self.store.jobs_by_id(&owner.team, &ids).await?;
@@ -244,6 +247,7 @@ fn accepted(jobs: Vec<Job>, planned: &Planned, repeated: bool) -> Accepted {
             .unwrap_or(u32::MAX)
             .max(1),
         adjustments: planned.adjustments.clone(),
+        notices: Vec::new(),
         repeated,
         jobs,
     }

@@ -1,6 +1,6 @@
 //! Planning and pricing a generation: what a submit commits, an estimate shows, and an explanation explains.
 
-use super::{Code, Estimate, Explanation, Generation, Live, Owner, Refused};
+use super::{Code, Estimate, Explanation, Generation, Live, Owner, Refused, spending::over_quota};
 use crate::{
     limits::quota,
     providers::{Ask, Catalog, Full, PlanError, Planned, Unplannable, Unpriced, sample},
@@ -286,39 +286,6 @@ fn refused(error: PlanError) -> Refused {
         Unplannable::Full => Code::QuotaExceeded,
     };
     Refused { field: error.field, ..Refused::new(code, error.message) }
-}
-
-pub(super) fn over_quota(line: &Reservation, used: i64, reserved: i64, now: i64) -> Refused {
-    let mut parts = line.window.rsplitn(4, '|');
-    let (_, unit, what, owner) =
-        (parts.next(), parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    let provider = instance_of(&line.window);
-    let whose = match (provider, owner.split(':').next()) {
-        (Some(instance), _) => format!("The provider `{instance}`'s"),
-        (None, Some("team")) => "Your team's".into(),
-        (None, Some("key")) => "Your key's".into(),
-        _ => "The gateway's".into(),
-    };
-    let minutes = (line.ends_us - now).max(0) / 60_000_000;
-    let resets = if minutes >= 120 { format!("{} h", minutes / 60) } else { format!("{minutes} min") };
-    let (code, text) = if what == "spend" {
-        let show = |micros: i64| format!("{:.2}", micros as f64 / 1e6);
-        let text = format!(
-            "{whose} budget of {} per {unit} does not allow it: {} is spent, {} is reserved. It starts anew in {resets}; asking again before that does not help.",
-            show(line.cap),
-            show(used),
-            show(reserved)
-        );
-        (Code::BudgetExceeded, text)
-    } else {
-        let text = format!(
-            "{whose} quota of {} images per {unit} does not allow it: {used} are made, {reserved} are under way. It starts anew in {resets}; asking again before that does not help.",
-            line.cap
-        );
-        (Code::QuotaExceeded, text)
-    };
-    let wait = u64::try_from((line.ends_us - now).max(0) / 1_000).unwrap_or(0);
-    Refused { retry_after_ms: Some(wait), provider: provider.map(str::to_owned), ..Refused::new(code, text) }
 }
 
 pub(super) fn hashed(parts: &[&str]) -> String {

@@ -18,6 +18,7 @@ mod quota;
 mod references;
 mod rules;
 mod settings;
+mod spending;
 mod view;
 mod wait;
 mod waiting;

@@ -51,6 +51,8 @@ pub struct Accepted {
     /// Usual time of one job in seconds.
     pub expected_seconds: u32,
     pub adjustments: Vec<plugin_api::Adjustment>,
+    /// Quotas of which not much is left.
+    pub notices: Vec<plugin_api::Adjustment>,
     /// The jobs were there already: the idempotency key was seen before.
     pub repeated: bool,
 }

@@ -1,6 +1,6 @@
 //! The calendar of quota windows: where each begins and ends, in the team's time zone.
 
-use jiff::{Timestamp, ToSpan, Unit, Zoned, tz::TimeZone};
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use plugin_api::value::WindowUnit;
 
 /// The zone of an IANA name, `Europe/Berlin`. The database of zones is a part of the program.
@@ -16,27 +16,22 @@ pub fn zones() -> Vec<String> {
 /// The start of the window that `now_us` lies in, as a date and hour of that zone, and its end. Hours are those of UTC
 /// everywhere: where clocks are set back, an hour would come twice under one name.
 pub(super) fn bounds(unit: WindowUnit, zone: &TimeZone, now_us: i64) -> (String, i64) {
-    let zone = if unit == WindowUnit::Hour { &TimeZone::UTC } else { zone };
-    let now = Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone());
-    let day = now.start_of_day().unwrap_or(now.clone());
-    let days = |n: i64| day.checked_sub(n.days()).unwrap_or(day.clone());
-    let (start, span) = match unit {
-        WindowUnit::Hour => (
-            now.round(jiff::ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Trunc))
-                .unwrap_or(now.clone()),
-            1.hour(),
-        ),
-        WindowUnit::Day => (day.clone(), 1.day()),
-        WindowUnit::Week => (days(i64::from(day.weekday().to_monday_zero_offset())), 1.week()),
-        WindowUnit::Month => (day.first_of_month().unwrap_or(day.clone()), 1.month()),
+    const HOUR: i64 = 3_600_000_000;
+    let now = Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::UNIX_EPOCH);
+    let today = now.to_zoned(zone.clone()).date();
+    let monday = i64::from(today.weekday().to_monday_zero_offset());
+    let (first, span) = match unit {
+        WindowUnit::Hour => {
+            return (now.strftime("%Y-%m-%dT%H").to_string(), (now_us.div_euclid(HOUR) + 1) * HOUR);
+        }
+        WindowUnit::Day => (today, 1.day()),
+        WindowUnit::Week => (today.saturating_sub(monday.days()), 1.week()),
+        WindowUnit::Month => (today.first_of_month(), 1.month()),
     };
-    let end = start.checked_add(span).map_or(now_us, |end: Zoned| end.timestamp().as_microsecond());
-    // The day's date and not its first moment: where clocks go ahead at midnight, a day begins at one.
-    let name = match unit {
-        WindowUnit::Hour => start.strftime("%Y-%m-%dT%H").to_string(),
-        _ => start.strftime("%Y-%m-%dT00").to_string(),
-    };
-    (name, end)
+    // A window ends where the next one's first day begins; where clocks go ahead at midnight, that is at one.
+    let next = first.saturating_add(span).to_zoned(zone.clone()).and_then(|next| next.start_of_day());
+    let end = next.map_or(now_us + HOUR, |next| next.timestamp().as_microsecond());
+    (first.strftime("%Y-%m-%dT00").to_string(), end)
 }
 
 #[cfg(test)]

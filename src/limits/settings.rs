@@ -25,7 +25,7 @@ impl Default for Settings {
             per_team: Limits {
                 concurrent_jobs: Some(64),
                 queued_jobs: Some(1000),
-                warn_at: vec![0.8],
+                warn_at: Some(vec![0.8]),
                 ..Limits::default()
             },
             overall: Limits::default(),

@@ -99,6 +99,8 @@ pub enum Submitted {
     Accepted {
         jobs: Vec<Job>,
         started: Vec<Claimed>,
+        /// Used and reserved of the window of each reservation, these jobs among it.
+        taken: Vec<i64>,
     },
     /// The idempotency key was seen before, with the same arguments.
     Repeated(Vec<Uuid>),
@@ -140,7 +142,7 @@ pub(super) async fn submit(
             None => match start.place(now.wall, one, Some(queue)) {
                 Ok((jobs, started)) => {
                     decided.accept(index, one);
-                    Submitted::Accepted { jobs, started }
+                    Submitted::Accepted { jobs, started, taken: decided.taken(one) }
                 }
                 Err(refused) => refused,
             },
@@ -177,6 +179,11 @@ impl Decision {
             self.known.insert((key.scope.clone(), key.key.clone()), (key.hash.clone(), ids));
         }
         self.accepted.push(index);
+    }
+    fn taken(&self, submit: &Submit) -> Vec<i64> {
+        let of =
+            |line: &Reservation| self.windows.get(&line.window).map_or(0, |(used, reserved)| used + reserved);
+        submit.reservations.iter().map(of).collect()
     }
 }
 
@@ -361,7 +368,7 @@ async fn write(
     let (mut jobs, mut attempts, mut lines, mut keys, mut lanes) =
         (vec![], vec![], vec![], vec![], BTreeSet::new());
     for (submit, outcome) in decided.accepted.iter().map(|i| (&batch[*i], &outcomes[*i])) {
-        let Submitted::Accepted { jobs: accepted, started } = outcome else { continue };
+        let Submitted::Accepted { jobs: accepted, started, .. } = outcome else { continue };
         for job in accepted {
             let mut row = job_row(job);
             if let (State::Running, Some(offer)) = (job.state, &submit.offer) {

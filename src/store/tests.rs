@@ -135,7 +135,7 @@ fn image(claimed: &Claimed, created_us: i64) -> Image {
 async fn a_job_starts_at_once_where_a_slot_is_free_and_waits_where_none_is() {
     everywhere(async |scene| {
         let outcome = scene.store.submit(submit((0..5).map(|_| job("t")).collect(), 3)).await.unwrap();
-        let Submitted::Accepted { jobs, started } = outcome else { panic!("{outcome:?}") };
+        let Submitted::Accepted { jobs, started, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!((jobs.len(), started.len()), (5, 3));
         let rest = scene.store.claim("me", LEASE, 10, &shares(&[("a", None)])).await.unwrap();
         assert_eq!(rest.len(), 2, "the others are claimed when there is room");

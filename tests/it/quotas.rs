@@ -28,6 +28,40 @@ async fn a_batch_that_does_not_fit_the_quota_is_refused_whole() {
 }
 
 #[tokio::test]
+async fn a_quota_that_is_nearly_used_up_is_said_to_the_caller_and_once_in_the_log() {
+    let (_upstream, gateway, client) = scene(json!({"images": "5/day"})).await;
+    let quiet = client.tool("generate_image", json!({"prompt": "a fox", "count": 3})).await;
+    assert!(quiet.json["adjustments"].as_array().is_none_or(Vec::is_empty), "{}", quiet.json);
+    let warned = "80 % of a quota is used or reserved: 4 of 5";
+    assert!(!gateway.log().contains("of a quota is used"));
+    for (tool, used) in [("generate_image_and_wait", "4 of 5"), ("generate_image", "5 of 5")] {
+        let told = client.tool(tool, json!({"prompt": "a fox"})).await;
+        let note = &told.json["adjustments"][0];
+        assert_eq!((&note["field"], &note["used"]), (&json!("limits.images"), &json!(used)), "{}", told.json);
+        assert!(
+            note["reason"].as_str().unwrap().starts_with("Your team's quota per day is used up to"),
+            "{note}"
+        );
+    }
+    assert_eq!(gateway.log().matches("of a quota is used").count(), 1, "{}", gateway.log());
+    assert!(gateway.log().contains(warned), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn warnings_come_where_the_configuration_wants_them() {
+    let (_upstream, gateway, client) = scene(json!({"images": "4/day", "warn_at": [1.0, 0.5]})).await;
+    for _ in 0..4 {
+        client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await.ok();
+    }
+    let log = gateway.log();
+    assert_eq!(log.matches("of a quota is used").count(), 2, "{log}");
+    assert!(log.contains("50 % of a quota") && log.contains("100 % of a quota"), "{log}");
+    let silent = scene(json!({"images": "1/day", "warn_at": []})).await;
+    let told = silent.2.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await;
+    assert!(told.json["adjustments"].as_array().is_none_or(Vec::is_empty), "{}", told.json);
+}
+
+#[tokio::test]
 async fn twenty_callers_at_once_stay_within_the_quota() {
     let (upstream, _gateway, client) = scene(json!({"images": "5/day"})).await;
     let calls: Vec<_> = (0..20)

@@ -61,7 +61,7 @@ impl Checks<'_> {
         }
         let shares = |all: &[f64]| all.iter().position(|share| !(*share > 0.0 && *share <= 1.0));
         for (path, limits) in all_limits(config) {
-            if let Some(n) = shares(&limits.warn_at) {
+            if let Some(n) = shares(limits.warn_at.as_deref().unwrap_or_default()) {
                 self.wrong(&format!("{path}.warn_at[{n}]"), "a share is above 0 and at most 1".into());
             }
         }

@@ -78,7 +78,7 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
         ),
         (
             "teams: {a: {time_zone: Europe/Berlim}}",
-            "1:25: teams.a.time_zone: `Europe/Berlim` is no time zone: write it like Europe/Berlin or UTC; did you mean `Europe/Berlin`?",
+            "1:24: teams.a.time_zone: `Europe/Berlim` is no time zone: write it like Europe/Berlin or UTC; did you mean `Europe/Berlin`?",
         ),
         (
             "teams: {a: {retention: {images: x}}}",

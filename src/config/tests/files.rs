@@ -121,7 +121,7 @@ fn the_example_loads_and_says_what_comes_later() {
     assert_eq!(config.mcp.clients[1].inline_max, Some(plugin_api::value::ByteSize::kib(900)));
     let sections: Vec<&str> =
         loaded.later.iter().filter_map(|l| l.split_once(": ")).map(|(s, _)| s).collect();
-    assert_eq!(sections, ["server.admin_listen", "teams", "teams", "teams"]);
+    assert_eq!(sections, ["server.admin_listen", "teams", "teams"]);
     // It shows both, and `keys` is the default.
     let unused = "auth.issuers: they have no say in this `auth.mode`; use `any` or `jwt`";
     assert_eq!(loaded.warnings, [unused]);

@@ -249,6 +249,7 @@ impl Backend for Fake {
             jobs,
             batch_id,
             estimated_cost: Some(Money::micros(634, "USD")),
+            notices: Vec::new(),
             expected_seconds: 8,
             adjustments: vec![Adjustment::new("size", "1K", "1024x1024", "the only size")],
             repeated: *self.repeated.lock(),

@@ -45,7 +45,7 @@ pub async fn generate_image(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, T
     let mut notes = args.unknown();
     let prompt = generation.request.prompt.clone();
     let (accepted, made) = Made::submit(cx, generation).await?;
-    notes.extend(accepted.adjustments.iter().cloned());
+    notes.extend(accepted.adjustments.iter().chain(&accepted.notices).cloned());
     let Accepted { jobs, batch_id, estimated_cost, expected_seconds, repeated, .. } = accepted;
     let estimated_cost = estimated_cost.map(Price::from);
     let model = jobs.first().map(|job| job.model.clone()).unwrap_or_default();
@@ -85,9 +85,10 @@ pub async fn generate_image(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, T
 pub async fn generate_image_and_wait(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {
     let waiting = Waiting::read(cx, &mut args)?;
     let generation = read(cx, &mut args)?;
-    let notes = args.unknown();
+    let mut notes = args.unknown();
     let (ids, made) = {
         let (accepted, made) = Made::submit(cx, generation).await?;
+        notes.extend(accepted.notices);
         (accepted.jobs.iter().map(|job| job.id).collect::<Vec<Uuid>>(), made)
     };
     let answer = waiting::for_made(cx, &ids, &waiting, notes).await;

@@ -41,6 +41,6 @@ pub struct Limits {
     pub images: OneOrMany<CountWindow>,
     /// Money per calendar window, one or several.
     pub spend: OneOrMany<SpendWindow>,
-    /// Shares of a quota at which a warning is given.
-    pub warn_at: Vec<f64>,
+    /// Shares of a quota at which a warning is given; left out: at 0.8.
+    pub warn_at: Option<Vec<f64>>,
 }

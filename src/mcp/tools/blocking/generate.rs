@@ -46,6 +46,7 @@ pub async fn generate_image(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, F
         ToolError::Refused(refused) => asked.problem(refused, Stage::Planning, &providers).into(),
         ToolError::Fault(fault) => Failed::Fault(fault),
     })?;
+    notes.extend(accepted.notices.iter().cloned());
     let ids: Vec<Uuid> = accepted.jobs.iter().map(|job| job.id).collect();
     let ceiling = waiting.ceiling(cx, ids.len(), &mut notes);
     let views = waiting::wait(cx, &ids, ceiling).await.map_err(Fault::from);
