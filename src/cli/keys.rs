@@ -9,7 +9,10 @@ use crate::{
 };
 use anyhow::{anyhow, bail};
 use plugin_api::value::Span;
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+
+/// After so long every server knows that a key is revoked.
+const IN_FORCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -17,7 +20,7 @@ pub enum Command {
     /// List all keys, those of the file too; never the keys themselves
     List,
     Rotate(Rotate),
-    /// Revoke a key for good, within a second on every node
+    /// Revoke a key for good, within a second on every node; its jobs that wait are cancelled
     Revoke {
         /// The key's id, as `keys list` shows it
         id: String,
@@ -230,6 +233,11 @@ async fn revoke(gateway: &Gateway, config: &Config, id: &str) -> anyhow::Result<
     let store = gateway.existing_store(config).await?;
     if store.revoke_key(id).await? {
         output::print(&format!("Key `{id}` is revoked; servers refuse it within a second.\n"));
+        let mut cancelled = store.cancel_jobs_of(id).await?;
+        // Until then servers may have taken some more.
+        tokio::time::sleep(IN_FORCE).await;
+        cancelled += store.cancel_jobs_of(id).await?;
+        output::print(&format!("Jobs that waited and are cancelled: {cancelled}.\n"));
         return Ok(());
     }
     match store.keys().await?.iter().find(|key| key.id == id).and_then(|key| key.revoked_us) {

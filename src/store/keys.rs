@@ -1,10 +1,16 @@
 //! Bearer keys of the database. Only their keyed hashes are here.
 
-use super::{Store, StoreError, entity::key, gate, model::Key};
+use super::{
+    Store, StoreError,
+    entity::{job, key},
+    gate,
+    model::{Key, State},
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
     QueryOrder, QuerySelect, sea_query::Expr,
 };
+use uuid::Uuid;
 
 impl Store {
     /// All keys, revoked ones too, oldest first.
@@ -63,6 +69,22 @@ impl Store {
 }
 
 impl Store {
+    /// Takes the jobs of a key back that are not out at a vendor. Returns how many were cancelled.
+    pub async fn cancel_jobs_of(&self, key: &str) -> Result<u64, StoreError> {
+        let open = [State::Queued, State::Delayed, State::Running].map(State::code);
+        let jobs = job::Entity::find()
+            .select_only()
+            .column(job::Column::Team)
+            .column(job::Column::Id)
+            .filter(job::Column::State.is_in(open))
+            .filter(job::Column::KeyId.eq(key));
+        let mut cancelled = 0;
+        for (team, id) in jobs.into_tuple::<(String, Uuid)>().all(&self.read).await? {
+            cancelled += u64::from(self.cancel(&team, id).await?.is_some_and(|(_, cancelled)| cancelled));
+        }
+        Ok(cancelled)
+    }
+
     /// Gives a key another bearer. The one before is good for `grace_us` µs more; one before that ends at once.
     /// `false`: there is no such key, or it is revoked.
     pub async fn rotate_key(

@@ -1,9 +1,10 @@
 //! Who may call, and how often.
 
-use crate::support::{Client, Gateway, config, eventually};
+use crate::support::{Client, Gateway, config, eventually, vendor};
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 use std::time::{Duration, Instant};
+use testkit::FakeUpstream;
 
 /// A second is promised; the rest is for a busy machine.
 const SOON: Duration = Duration::from_millis(2_500);
@@ -70,6 +71,41 @@ async fn keys_are_made_and_revoked_while_the_server_runs() {
     .await;
     assert!(revoked.elapsed() < SOON, "within a second: {:?}", revoked.elapsed());
     assert_eq!(status(&gateway.client()).await, StatusCode::OK, "the other key is not touched");
+}
+
+#[tokio::test]
+async fn a_revoked_key_buys_nothing_more() {
+    let upstream = FakeUpstream::start().await;
+    upstream.default(vendor::openai_picture());
+    upstream.hold();
+    let config = config().openai(&upstream).set("providers.openai.concurrency", 1);
+    let gateway = Gateway::start(config).await;
+    let home = gateway.home();
+    let key = home.run(&["keys", "create", "--team", "default", "--id", "leaver"]).await.trim().to_owned();
+    let leaver = gateway.client_with(&key);
+    eventually("the new key works", async || (status(&leaver).await == StatusCode::OK).then_some(())).await;
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        jobs.push(leaver.generate("a fox").await);
+    }
+    eventually("one is out", async || (upstream.submissions() == 1).then_some(())).await;
+    let colleague = gateway.client();
+    let other = colleague.generate("a fox").await;
+    let said = home.run(&["keys", "revoke", "leaver"]).await;
+    assert!(said.contains("are cancelled: 3"), "{said}");
+    upstream.release();
+    let mut ends = Vec::new();
+    for job in &jobs {
+        let end = eventually("it has ended", async || {
+            let status = colleague.status(job).await["status"].as_str().unwrap().to_owned();
+            (!["pending", "processing"].contains(&&*status)).then_some(status)
+        });
+        ends.push(end.await);
+    }
+    ends.sort();
+    assert_eq!(ends, ["cancelled", "cancelled", "cancelled", "completed"], "what was out is finished");
+    assert_eq!(colleague.until_status(&other, "completed").await["status"], "completed");
+    assert_eq!(upstream.submissions(), 2);
 }
 
 #[tokio::test]
