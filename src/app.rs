@@ -149,7 +149,7 @@ impl App {
         let images = Arc::new(images);
         let jobs = Jobs::start(jobs::Parts {
             // Held by nobody else: what a reload takes out of it ends with the last job on it.
-            live: live(&config, Arc::new(registry))?,
+            live: live(&config, Arc::new(registry))?.with_raises(store.raises().await?.into()),
             store: store.clone(),
             images: images.clone(),
             spool: spool.clone(),
@@ -299,6 +299,7 @@ fn rules(config: &Config) -> Rules {
         teams: config.teams.iter().map(|(name, team)| (name.clone(), team.clone())).collect(),
         keys: config.auth.keys.iter().map(own).collect(),
         key_models: config.auth.keys.iter().filter_map(models).collect(),
+        ..Rules::default()
     }
 }
 

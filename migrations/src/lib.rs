@@ -10,6 +10,7 @@ mod m0001_jobs;
 mod m0002_deletions;
 mod m0003_gates;
 mod m0004_key_rotation;
+mod m0005_raises;
 
 /// Brings the schema up to date. What a newer release has added stays, and does not keep this one from starting: nodes
 /// of both run side by side, and the newer one can be taken back. The caller sees to it that nobody else does the
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_deletions::Migration),
             Box::new(m0003_gates::Migration),
             Box::new(m0004_key_rotation::Migration),
+            Box::new(m0005_raises::Migration),
         ]
     }
 }

@@ -27,8 +27,8 @@ use tokio::{
 /// How often files are looked at where `reload.watch` is on. A file is taken once it stands still for as long.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often the table of pauses is looked at.
-const PAUSES: Duration = Duration::from_millis(500);
+/// How often the tables of pauses and raises are looked at.
+const NOTES: Duration = Duration::from_millis(500);
 
 /// What HTTP has besides the tools: who may come in, and how often.
 pub(super) struct Doors {
@@ -88,16 +88,17 @@ impl Reloader {
     pub async fn run(mut self, mut requests: Requests, mut hangup: Option<Signal>) {
         let mut beat = interval(LOOK);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pauses = interval(PAUSES);
-        pauses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut notes = interval(NOTES);
+        notes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(request) = requests.recv() => {
                     let outcome = self.reload("reload_config").await;
                     request.send(outcome).ok();
                 }
-                _ = pauses.tick() => {
+                _ = notes.tick() => {
                     self.follow_pauses().await;
+                    self.follow_raises().await;
                     self.note_breakers().await;
                 }
                 () = signalled(&mut hangup) => drop(self.reload("SIGHUP").await),
@@ -129,6 +130,19 @@ impl Reloader {
         let registry = live.registry.with_pauses(now);
         self.jobs.reload(live.with_registry(registry));
         self.mcp.lists_changed();
+    }
+
+    /// Takes over what any process of this database has raised.
+    async fn follow_raises(&self) {
+        let live = self.jobs.live();
+        match self.store.raises().await {
+            Ok(now) if *now == *live.rules.raises => {}
+            Ok(now) => {
+                tracing::info!(raises = now.len(), "the limits of teams are raised, or are their own again");
+                self.jobs.reload(live.with_raises(now.into()));
+            }
+            Err(error) => tracing::debug!(%error, "raises cannot be read"),
+        }
     }
 
     /// Writes down which instances this process leaves alone, for `providers list`.
@@ -200,7 +214,7 @@ impl Reloader {
             }
         }
         let registry = live.registry.clone();
-        self.jobs.reload(live);
+        self.jobs.reload(live.with_raises(self.jobs.live().rules.raises.clone()));
         self.mcp.reload(config.mcp.clone());
         let (changed_fields, changes) = config::changes(&self.config, &config);
         self.config = Arc::new(config);

@@ -86,7 +86,10 @@ pub async fn run(gateway: &Gateway, args: Args, detail: Detail) -> anyhow::Resul
     let (generation, adjustments) = generation(&args.tool, &args.args)?;
     notes.extend(adjustments.iter().map(|a| format!("`{}` was not understood: {}", a.field, a.reason)));
     let registry = options::registry(&config, gateway.plugins, &data_dir)?;
-    let live = app::live(&config, Arc::new(registry))?;
+    let mut live = app::live(&config, Arc::new(registry))?;
+    if let Some(store) = &store {
+        live = live.with_raises(store.raises().await?.into());
+    }
     let desk = Desk { live: &live, owner: &owner, now_us: SystemClock.now_us() };
     let explanation =
         desk.explain(store.as_ref(), &generation).await.context("the database cannot be read")?;

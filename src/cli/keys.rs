@@ -87,7 +87,8 @@ pub async fn run(gateway: &Gateway, command: Command) -> anyhow::Result<ExitCode
 }
 
 async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::Result<()> {
-    let expires_us = create.expires.as_deref().map(|text| expiry(text, SystemClock.now_us())).transpose()?;
+    let expires_us =
+        create.expires.as_deref().map(|text| moment("--expires", text, SystemClock.now_us())).transpose()?;
     let data_dir = gateway.data_dir();
     let store = options::open_store(config, &data_dir).await?;
     let secrets = options::secrets(config, &data_dir)?;
@@ -132,17 +133,17 @@ fn made(key: &Key, config: &Config) -> String {
     text
 }
 
-/// The end of a key that is made at `now_us`.
-fn expiry(text: &str, now_us: i64) -> anyhow::Result<i64> {
+/// A moment to come, as an option of the command line says it.
+pub(super) fn moment(option: &str, text: &str, now_us: i64) -> anyhow::Result<i64> {
     let end = match text.parse::<Span>() {
         Ok(span) => Some(now_us.saturating_add(span.as_us())),
         Err(_) => auth::expires_us(text),
     };
     let end = end.ok_or_else(|| {
-        anyhow!("--expires: `{text}` is no time; write it like 90d, 2027-01-31 or 2027-01-31T12:00:00Z")
+        anyhow!("{option}: `{text}` is no time; write it like 90d, 2027-01-31 or 2027-01-31T12:00:00Z")
     })?;
     if end <= now_us {
-        bail!("--expires: `{text}` is over already");
+        bail!("{option}: `{text}` is over already");
     }
     Ok(end)
 }
@@ -267,12 +268,12 @@ mod tests {
 
     #[test]
     fn an_end_is_a_length_a_day_or_a_moment_to_come() {
-        assert_eq!(expiry("90d", NOW).unwrap(), NOW + 90 * 86_400_000_000);
-        let day = expiry("2027-01-31", NOW).unwrap();
+        assert_eq!(moment("--expires", "90d", NOW).unwrap(), NOW + 90 * 86_400_000_000);
+        let day = moment("--expires", "2027-01-31", NOW).unwrap();
         assert_eq!(output::time(day), "2027-02-01 00:00:00 UTC", "it is good on its last day");
-        assert!(expiry("2027-01-31T12:00:00Z", NOW).unwrap() < day);
+        assert!(moment("--expires", "2027-01-31T12:00:00Z", NOW).unwrap() < day);
         for (text, word) in [("2020-01-01", "over"), ("soon", "90d"), ("0s", "over"), ("", "90d")] {
-            let error = expiry(text, NOW).unwrap_err().to_string();
+            let error = moment("--expires", text, NOW).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("--expires"), "{text}: {error}");
         }
     }

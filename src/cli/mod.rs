@@ -2,6 +2,7 @@
 //! every error into a sentence. What is printed for people is made here; what happens is the other modules'.
 
 mod banner;
+mod budget;
 mod check;
 mod connect;
 mod doctor;
@@ -84,6 +85,9 @@ enum Command {
     #[command(subcommand)]
     Models(models::Command),
     Usage(usage::Args),
+    /// Give a team more images or money for a time; works while the server runs
+    #[command(subcommand)]
+    Budget(budget::Command),
     /// Delete a stored image of any team; works while the server runs
     #[command(subcommand)]
     Images(images::Command),
@@ -154,6 +158,7 @@ async fn dispatch(
         Command::Jobs(command) => jobs::run(&gateway, command).await,
         Command::Providers(command) => providers::run(&gateway, command).await,
         Command::Models(command) => models::run(&gateway, command).await,
+        Command::Budget(command) => budget::run(&gateway, command).await,
         Command::Usage(args) => usage::run(&gateway, &args).await,
         Command::Images(command) => images::run(&gateway, command).await,
         Command::Migrate => migrate::run(&gateway).await,

@@ -174,7 +174,7 @@ impl Desk<'_> {
         let allowed = live.rules.models(&owner.team, &owner.key);
         let full: Full = spent.iter().map(|(id, why)| (id.clone(), why.message.clone())).collect();
         let (team, key) = (live.rules.team(&owner.team), live.rules.key(&owner.key));
-        let payer = owner.payer(&team, &key);
+        let payer = live.rules.payer(owner, &team, &key);
         let ask = Ask {
             team: &owner.team,
             key: &owner.key,
@@ -197,7 +197,7 @@ impl Desk<'_> {
         let Live { rules, registry, .. } = self.live;
         let owner = self.owner;
         let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
-        let payer = owner.payer(&team, &key);
+        let payer = rules.payer(owner, &team, &key);
         let highest = planned.highest.or(self.ceiling(planned.images));
         let convert = |money| registry.convert(money);
         quota::lines(&rules.limits, payer, planned.images, highest, convert, self.now_us).map_err(|error| {

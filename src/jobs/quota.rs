@@ -1,6 +1,6 @@
 //! What a caller may still have: every limit of its team and key, and what of it is used.
 
-use super::{Inner, Owner};
+use super::{Inner, Owner, Rules};
 use crate::{
     auth::Team,
     limits::quota::{self, Cap, Payer},
@@ -40,11 +40,17 @@ impl Left {
     }
 }
 
-impl Owner {
-    /// Who pays for its jobs.
-    pub(super) fn payer<'a>(&'a self, team: &'a Team, key: &'a Limits) -> Payer<'a> {
-        let (of_team, of_key) = (&team.limits, key);
-        Payer { team: &self.team, key: &self.key, time_zone: &team.time_zone, of_team, of_key }
+impl Rules {
+    /// Who pays for an owner's jobs; `team` and `key` are its entries.
+    pub(super) fn payer<'a>(&'a self, owner: &'a Owner, team: &'a Team, key: &'a Limits) -> Payer<'a> {
+        Payer {
+            team: &owner.team,
+            key: &owner.key,
+            time_zone: &team.time_zone,
+            of_team: &team.limits,
+            of_key: key,
+            raises: &self.raises,
+        }
     }
 }
 
@@ -53,7 +59,7 @@ impl Inner {
         let live = self.live.load_full();
         let (rules, registry) = (&live.rules, &live.registry);
         let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
-        let payer = owner.payer(&team, &key);
+        let payer = rules.payer(owner, &team, &key);
         let [of_team, of_key, of_all] = quota::all_windows(&rules.limits, payer, self.clock.now_us());
         let mine: Vec<&str> = of_team.iter().chain(&of_key).map(|window| window.id.as_str()).collect();
         let taken = match mine.is_empty() {

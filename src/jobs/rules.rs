@@ -4,7 +4,7 @@ use crate::{
     auth::{KeepImages, Team},
     limits,
     providers::{Registry, Upstream},
-    store::{Caps, Shares, TeamShare},
+    store::{Caps, Raise, Shares, TeamShare},
 };
 use plugin_api::value::Limits;
 use std::{collections::HashMap, sync::Arc, time::Instant};
@@ -19,6 +19,8 @@ pub struct Rules {
     pub keys: HashMap<String, Limits>,
     /// Models a key may use, where it has its own list.
     pub key_models: HashMap<String, Vec<String>>,
+    /// What teams may have beyond their limits now.
+    pub raises: Arc<[Raise]>,
 }
 
 impl Rules {

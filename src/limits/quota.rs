@@ -1,9 +1,9 @@
 //! Quotas of images and money per calendar window: what a job has to reserve. The store reserves and settles.
 
 use super::{Settings, calendar};
-use crate::store::Reservation;
+use crate::store::{Raise, Reservation};
 use jiff::tz::TimeZone;
-use plugin_api::value::{Limits, Money, WindowUnit};
+use plugin_api::value::{CountWindow, Limits, Money, OneOrMany, SpendWindow, WindowUnit};
 
 /// Who pays, with the limits that are theirs.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct Payer<'a> {
     pub time_zone: &'a str,
     pub of_team: &'a Limits,
     pub of_key: &'a Limits,
+    /// Of every team; those that are over have no effect.
+    pub raises: &'a [Raise],
 }
 
 /// A spend limit applies and nobody knows the price, or it cannot be converted.
@@ -41,7 +43,7 @@ pub fn lines(
 
 /// Whether a spend limit applies to this payer.
 pub fn has_budget(settings: &Settings, payer: Payer<'_>) -> bool {
-    owners(settings, payer).iter().any(|(_, limits)| !limits.spend.as_slice().is_empty())
+    owners(settings, payer, i64::MAX).iter().any(|(_, limits)| !limits.spend.as_slice().is_empty())
 }
 
 /// What the windows of an instance begin with.
@@ -49,9 +51,12 @@ pub fn provider(instance: &str) -> String {
     format!("provider:{instance}")
 }
 
-fn owners(settings: &Settings, payer: Payer<'_>) -> [(String, Limits); 3] {
+fn owners(settings: &Settings, payer: Payer<'_>, now_us: i64) -> [(String, Limits); 3] {
+    let mut of_team = either(payer.of_team, &settings.per_team);
+    let raises = payer.raises.iter().filter(|raise| raise.team == payer.team && raise.ends_us > now_us);
+    raises.for_each(|raise| lift(&mut of_team, raise));
     [
-        (format!("team:{}", payer.team), either(payer.of_team, &settings.per_team)),
+        (format!("team:{}", payer.team), of_team),
         (format!("key:{}:{}", payer.team, payer.key), either(payer.of_key, &settings.per_key)),
         ("all".to_owned(), settings.overall.clone()),
     ]
@@ -115,7 +120,7 @@ pub enum Cap {
 pub fn all_windows(settings: &Settings, payer: Payer<'_>, now_us: i64) -> [Vec<Window>; 3] {
     // A name that means nothing never passes the check of the configuration.
     let own = calendar::zone(payer.time_zone).unwrap_or(TimeZone::UTC);
-    let [team, key, all] = owners(settings, payer);
+    let [team, key, all] = owners(settings, payer, now_us);
     let of = |(owner, limits): (String, Limits), zone| windows(&owner, &limits, zone, now_us);
     [of(team, &own), of(key, &own), of(all, &TimeZone::UTC)]
 }
@@ -128,6 +133,26 @@ fn windows(owner: &str, limits: &Limits, zone: &TimeZone, now_us: i64) -> Vec<Wi
     let images = limits.images.as_slice().iter().map(|w| window("images", w.unit, Cap::Images(w.count)));
     let spend = limits.spend.as_slice().iter().map(|w| window("spend", w.unit, Cap::Spend(w.money)));
     images.chain(spend).collect()
+}
+
+/// Every window of one kind takes more.
+fn lift(limits: &mut Limits, raise: &Raise) {
+    match &raise.currency {
+        None => {
+            let lifted = |w: &CountWindow| CountWindow { count: w.count.saturating_add(raise.amount), ..*w };
+            limits.images = OneOrMany::Many(limits.images.as_slice().iter().map(lifted).collect());
+        }
+        Some(currency) => {
+            let lifted = |w: &SpendWindow| {
+                let mut window = *w;
+                if window.money.currency() == currency {
+                    window.money.amount_micros = window.money.amount_micros.saturating_add(raise.amount);
+                }
+                window
+            };
+            limits.spend = OneOrMany::Many(limits.spend.as_slice().iter().map(lifted).collect());
+        }
+    }
 }
 
 /// A team's or key's own quotas, each kind replacing the default of its kind.
@@ -150,7 +175,7 @@ mod tests {
     const NOW: i64 = 1_795_268_700_000_000;
 
     fn payer<'a>(of_team: &'a Limits, of_key: &'a Limits) -> Payer<'a> {
-        Payer { team: "design", key: "k", time_zone: "UTC", of_team, of_key }
+        Payer { team: "design", key: "k", time_zone: "UTC", of_team, of_key, raises: &[] }
     }
 
     #[test]
@@ -197,6 +222,48 @@ mod tests {
                 "all|images|day|2026-11-21T00"
             ]
         );
+    }
+
+    #[test]
+    fn a_raise_lifts_every_window_of_its_team_and_kind_until_it_is_over() {
+        let own: Limits = serde_json::from_str(
+            r#"{"images":"300/day","spend":["20 USD/day","200 USD/month","5 EUR/hour"]}"#,
+        )
+        .unwrap();
+        let raise = |team: &str, currency: Option<&str>, amount, ends_us| Raise {
+            team: team.into(),
+            currency: currency.map(Into::into),
+            amount,
+            since_us: 0,
+            ends_us,
+            reason: String::new(),
+        };
+        let raises = [
+            raise("design", Some("USD"), 1_000_000, NOW + 1),
+            raise("design", None, 7, NOW + 1),
+            raise("design", None, 1_000, NOW),
+            raise("other", None, 1_000, NOW + 1),
+        ];
+        let caps = |raises: &[Raise]| {
+            let payer = Payer { raises, ..payer(&own, &own) };
+            let [team, key, _] = all_windows(&Settings::default(), payer, NOW);
+            [team, key].map(|windows| windows.into_iter().map(|w| w.cap).collect::<Vec<_>>())
+        };
+        let money = |micros, currency| Cap::Spend(Money::micros(micros, currency));
+        let set = vec![
+            Cap::Images(300),
+            money(20_000_000, "USD"),
+            money(200_000_000, "USD"),
+            money(5_000_000, "EUR"),
+        ];
+        let lifted = vec![
+            Cap::Images(307),
+            money(21_000_000, "USD"),
+            money(201_000_000, "USD"),
+            money(5_000_000, "EUR"),
+        ];
+        assert_eq!(caps(&[]), [set.clone(), set.clone()]);
+        assert_eq!(caps(&raises), [lifted, set], "the key's own limits stay");
     }
 
     #[test]

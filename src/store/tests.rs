@@ -6,6 +6,7 @@ mod deletion;
 mod listing;
 mod nodes;
 mod pauses;
+mod raises;
 mod trouble;
 mod usage;
 
@@ -494,6 +495,7 @@ async fn the_schema_and_the_entities_agree() {
         breaker::Entity::find().all(db).await.unwrap();
         gate::Entity::find().all(db).await.unwrap();
         pause::Entity::find().all(db).await.unwrap();
+        raise::Entity::find().all(db).await.unwrap();
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! How much a team may have: refused before anything is bought, or delayed.
 
-use crate::support::{Client, Gateway, config, vendor};
+use crate::support::{Client, Gateway, config, eventually, vendor};
 use serde_json::{Value, json};
 use testkit::{Behaviour, FakeUpstream};
 
@@ -45,6 +45,40 @@ async fn a_quota_that_is_nearly_used_up_is_said_to_the_caller_and_once_in_the_lo
     }
     assert_eq!(gateway.log().matches("of a quota is used").count(), 1, "{}", gateway.log());
     assert!(gateway.log().contains(warned), "{}", gateway.log());
+}
+
+#[tokio::test]
+async fn a_raise_is_in_force_within_a_second_and_ends_when_it_is_ended() {
+    let (upstream, gateway, client) = scene(json!({"images": "1/day"})).await;
+    let home = gateway.home();
+    let call = async || client.tool("generate_image_and_wait", json!({"prompt": "a fox"})).await;
+    call().await.ok();
+    call().await.failed("quota_exceeded");
+    let said =
+        home.run(&["budget", "raise", "default", "2 images", "--until", "1h", "--reason", "a launch"]).await;
+    assert!(said.contains("`default` has 2 images more until"), "{said}");
+    eventually("the server follows", async || (!call().await.is_error).then_some(())).await;
+    call().await.ok();
+    call().await.failed("quota_exceeded");
+    let gateway = gateway.kill_and_restart().await;
+    let client = gateway.client();
+    let quota = client.tool("get_quota", json!({})).await.ok().json;
+    let images = quota["limits"].as_array().unwrap().iter().find(|limit| limit["limit"] == "images").unwrap();
+    assert_eq!((&images["most"], &images["used"]), (&json!(3), &json!(3)), "{quota}");
+    let home = gateway.home();
+    let list = home.run(&["budget", "list"]).await;
+    assert!(list.contains("2 images") && list.contains("a launch"), "{list}");
+    assert!(home.run(&["budget", "end", "default"]).await.contains("its own limits again"));
+    eventually("it is over", async || {
+        let quota = client.tool("get_quota", json!({})).await.ok().json;
+        let images = quota["limits"].as_array().unwrap().iter().find(|limit| limit["limit"] == "images");
+        (images.unwrap()["most"] == 1).then_some(())
+    })
+    .await;
+    let wrong = home.command(&["budget", "raise", "default", "5 USD", "--until", "1h", "--reason", "x"]);
+    let wrong = { wrong }.output().await.unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("no budget applies"), "{wrong:?}");
+    assert_eq!(upstream.submissions(), 3);
 }
 
 #[tokio::test]

@@ -12,4 +12,5 @@ pub mod lane_team;
 pub mod ledger;
 pub mod pause;
 pub mod quota_window;
+pub mod raise;
 pub mod upload;
