@@ -201,7 +201,7 @@ impl Inner {
         generation: &Generation,
     ) -> Option<IdempotencyKey> {
         let now = self.clock.now_us();
-        let scope = format!("{}/{}", owner.team, owner.key);
+        let scope = scope(owner);
         let hash = fingerprint(generation);
         match &generation.idempotency_key {
             Some(key) => {
@@ -251,6 +251,13 @@ fn accepted(jobs: Vec<Job>, planned: &Planned, repeated: bool) -> Accepted {
         repeated,
         jobs,
     }
+}
+
+/// Whose idempotency keys they are.
+fn scope(owner: &Owner) -> String {
+    let scope = format!("{}/{}", owner.team, owner.key);
+    // A token's subject may be longer than the column.
+    if scope.chars().count() <= 255 { scope } else { hashed(&[&owner.team, &owner.key]) }
 }
 
 /// The same for the same generation, whichever tool asked for it and however it wants the answer.

@@ -4,6 +4,8 @@ use super::{Settings, calendar};
 use crate::store::{Raise, Reservation};
 use jiff::tz::TimeZone;
 use plugin_api::value::{CountWindow, Limits, Money, OneOrMany, SpendWindow, WindowUnit};
+use ring::digest::{SHA256, digest};
+use std::borrow::Cow;
 
 /// Who pays, with the limits that are theirs.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +59,7 @@ fn owners(settings: &Settings, payer: Payer<'_>, now_us: i64) -> [(String, Limit
     raises.for_each(|raise| lift(&mut of_team, raise));
     [
         (format!("team:{}", payer.team), of_team),
-        (format!("key:{}:{}", payer.team, payer.key), either(payer.of_key, &settings.per_key)),
+        (format!("key:{}:{}", payer.team, brief(payer.key)), either(payer.of_key, &settings.per_key)),
         ("all".to_owned(), settings.overall.clone()),
     ]
 }
@@ -133,6 +135,16 @@ fn windows(owner: &str, limits: &Limits, zone: &TimeZone, now_us: i64) -> Vec<Wi
     let images = limits.images.as_slice().iter().map(|w| window("images", w.unit, Cap::Images(w.count)));
     let spend = limits.spend.as_slice().iter().map(|w| window("spend", w.unit, Cap::Spend(w.money)));
     images.chain(spend).collect()
+}
+
+/// A name that leaves room in a window's id for all else. A token's subject may be long.
+fn brief(name: &str) -> Cow<'_, str> {
+    const MOST: usize = 120;
+    if name.chars().count() <= MOST {
+        return name.into();
+    }
+    let start: String = name.chars().take(MOST - 65).collect();
+    format!("{start}#{}", hex::encode(digest(&SHA256, name.as_bytes()))).into()
 }
 
 /// Every window of one kind takes more.
@@ -264,6 +276,20 @@ mod tests {
         ];
         assert_eq!(caps(&[]), [set.clone(), set.clone()]);
         assert_eq!(caps(&raises), [lifted, set], "the key's own limits stay");
+    }
+
+    #[test]
+    fn windows_of_long_names_fit_their_column_and_differ() {
+        let limits: Limits = serde_json::from_str(r#"{"images":"300/month"}"#).unwrap();
+        let id = |key: &str| {
+            let team = "t".repeat(64);
+            let payer = Payer { team: &team, key, ..payer(&limits, &limits) };
+            all_windows(&Settings::default(), payer, NOW)[1][0].id.clone()
+        };
+        let long = "ä".repeat(190);
+        let (one, two) = (id(&format!("{long}1")), id(&format!("{long}2")));
+        assert!(one.chars().count() <= 255 && one != two, "{one}");
+        assert!(id("k").ends_with(":k|images|month|2026-11-01T00"));
     }
 
     #[test]

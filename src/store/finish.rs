@@ -9,6 +9,7 @@ use super::{
     news::tell,
     rows::image_row,
     submit::{add_to_windows, ledger_row},
+    words::{fitted, without_nul},
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
@@ -158,13 +159,13 @@ async fn write_end(
             if currency.is_some() {
                 change.currency = Set(currency.clone());
             }
-            change.adjustments = Set(adjustments.clone());
+            change.adjustments = Set(without_nul(adjustments.clone()));
             change.reserved = Set(None);
         }
         End::Failed { code, error, cost, hold } => {
             change.state = Set(State::Failed.code());
             change.error_code = Set(Some((*code).to_owned()));
-            change.error = Set(Some(error.clone()));
+            change.error = Set(Some(fitted(error, usize::MAX)));
             change.cost = Set(*cost);
             if !hold {
                 change.reserved = Set(None);
@@ -181,13 +182,16 @@ async fn write_end(
     change.update(tx).await
 }
 
+/// Characters of the columns with a vendor's own words.
+const VENDORS: usize = 191;
+
 pub(super) async fn end_attempt(tx: &impl ConnectionTrait, now: i64, end: &AttemptEnd) -> Result<(), DbErr> {
     let change = attempt::ActiveModel {
         ended: Set(Some(now)),
         outcome: Set(Some(end.outcome.clone())),
         vendor_status: Set(end.vendor_status),
-        vendor_code: Set(end.vendor_code.clone()),
-        vendor_request_id: Set(end.vendor_request_id.clone()),
+        vendor_code: Set(end.vendor_code.as_deref().map(|code| fitted(code, VENDORS))),
+        vendor_request_id: Set(end.vendor_request_id.as_deref().map(|id| fitted(id, VENDORS))),
         spend: Set(Some(end.spend.to_owned())),
         open_job: Set(None),
         ..Default::default()

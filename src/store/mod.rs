@@ -34,6 +34,7 @@ mod steady;
 mod submit;
 mod tries;
 mod usage;
+mod words;
 mod writer;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{
     entity::{attempt, image, job, key, upload},
     model::{Attempt, Image, Job, Key, Phase, Plan, State, Upload},
+    words::fitted,
 };
 use plugin_api::value::Money;
 use sea_orm::ActiveValue::Set;
@@ -172,7 +173,7 @@ pub(super) fn image_row(image: &Image) -> image::ActiveModel {
         height: Set(image.height),
         bytes: Set(image.bytes),
         sha256: Set(image.sha256.clone()),
-        revised_prompt: Set(image.revised_prompt.clone()),
+        revised_prompt: Set(image.revised_prompt.as_deref().map(|text| fitted(text, usize::MAX))),
         seed: Set(image.seed),
         created: Set(image.created_us),
         expires: Set(image.expires_us),

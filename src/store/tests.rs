@@ -7,6 +7,7 @@ mod listing;
 mod nodes;
 mod pauses;
 mod raises;
+mod refused;
 mod trouble;
 mod usage;
 

@@ -83,6 +83,13 @@ fn is_in_the_way(error: &DbErr) -> bool {
         || matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
+/// The database itself says no: a constraint, a text too long for its column, a character that it has no place for.
+pub(super) fn is_refusal(error: &DbErr) -> bool {
+    // What a value cannot be turned into, the driver says before the database does.
+    let encoding = matches!(sqlx_error(error), Some(sqlx::Error::Encode(_)));
+    encoding || sqlx_error(error).is_some_and(|error| error.as_database_error().is_some())
+}
+
 /// The connection is lost, and what it had begun with it.
 pub(super) fn is_lost(error: &DbErr) -> bool {
     // Of PostgreSQL: the connection's class, ended by the operator or a crash, starting up, idle for too long.

@@ -8,7 +8,7 @@ use super::{
     gate::QueueCounts,
     steady::{Now, Steady},
     submit::{self, Submit, Submitted},
-    tries::{Failed, NO_ANSWER, Tries, is_away},
+    tries::{Failed, NO_ANSWER, Tries, is_away, is_refusal},
 };
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
@@ -214,9 +214,9 @@ impl Writer {
     }
 }
 
-/// A constraint that one command broke, as against a database that is busy or away.
+/// The database has refused what one command says, as against one that is busy or away.
 fn is_single_fault(error: &DbErr) -> bool {
-    error.sql_err().is_some()
+    is_refusal(error) && !is_away(error)
 }
 
 fn answer_all<T>(answers: Vec<Answer<T>>, outcomes: Vec<T>) {

@@ -99,12 +99,27 @@ fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Give
         Some(Value::Object(arguments)) => Some(arguments),
         Some(_) => return Err(Fault::invalid_params("arguments must be an object")),
     };
+    if let Some((name, _)) = arguments.into_iter().flatten().find(|(name, value)| has_nul(name, value)) {
+        let text = format!("`{}` has a NUL character (U+0000) in it; leave it out", name.replace('\0', "?"));
+        return Err(Fault::invalid_params(&text));
+    }
     let tool = Tool::find(name).filter(|tool| inner.offers(tool.name()));
     let tool = tool.ok_or_else(|| {
         let short: String = name.chars().take(100).collect();
         Fault::invalid_params(&format!("unknown tool: {short}"))
     })?;
     Ok((tool, arguments))
+}
+
+/// No text has it by intent, and not every database can keep it.
+fn has_nul(name: &str, value: &Value) -> bool {
+    let inside = match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(all) => all.iter().any(|value| has_nul("", value)),
+        Value::Object(all) => all.iter().any(|(name, value)| has_nul(name, value)),
+        _ => false,
+    };
+    inside || name.contains('\0')
 }
 
 /// The name of a tool that is not there: clients of the blocking profile read that in a result.
