@@ -93,7 +93,7 @@ pub struct Images {
     storage: Storage,
     links: link::Links,
     workshop: preview::Workshop,
-    verifying: Semaphore,
+    verifying: Arc<Semaphore>,
     rows: Arc<dyn ImageRows>,
     clock: SharedClock,
 }
@@ -114,7 +114,7 @@ impl Images {
     ) -> Result<Images, ImageError> {
         let storage = Storage::open(&settings, data_dir)?;
         let links = link::Links::new(&settings, keys, base);
-        let verifying = Semaphore::new(VERIFYING);
+        let verifying = Arc::new(Semaphore::new(VERIFYING));
         let workshop = preview::Workshop::new();
         Ok(Images { storage, links, workshop, verifying, rows, clock, settings })
     }
@@ -179,9 +179,13 @@ impl Images {
             return verify::verify(blob, caps);
         }
         // It is closed never.
-        let _turn = self.verifying.acquire().await.ok();
+        let turn = self.verifying.clone().acquire_owned().await.ok();
         let blob = blob.clone();
-        let work = tokio::task::spawn_blocking(move || verify::verify(&blob, caps));
+        let work = tokio::task::spawn_blocking(move || {
+            // Until it ends, also where nobody waits for it any more.
+            let _turn = turn;
+            verify::verify(&blob, caps)
+        });
         work.await.map_err(|_| ImageError::Storage("the check of the image broke off".into()))?
     }
 

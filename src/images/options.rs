@@ -78,7 +78,7 @@ impl Options {
                 "ca_file",
                 "checksum",
             ],
-            "memory" => &[],
+            // `memory` has no use for it, and the default has it.
             _ => &["root"],
         }
     }

@@ -9,7 +9,7 @@ use image::{
     ColorType, DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, metadata::Orientation,
 };
 use plugin_api::Mime;
-use std::{io::Cursor, num::NonZero, thread::available_parallelism};
+use std::{io::Cursor, num::NonZero, sync::Arc, thread::available_parallelism};
 use tokio::sync::Semaphore;
 
 /// What all decoders together may hold, in MiB; the largest image that is accepted still fits at 8 bits.
@@ -21,15 +21,15 @@ const SMALLEST_EDGE: u32 = 32;
 
 /// The places where images are decoded.
 pub(super) struct Workshop {
-    places: Semaphore,
-    memory: Semaphore,
+    places: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
 }
 
 impl Workshop {
     pub fn new() -> Workshop {
         Workshop {
-            places: Semaphore::new(available_parallelism().map_or(2, NonZero::get)),
-            memory: Semaphore::new(BUDGET_MIB as usize),
+            places: Arc::new(Semaphore::new(available_parallelism().map_or(2, NonZero::get))),
+            memory: Arc::new(Semaphore::new(BUDGET_MIB as usize)),
         }
     }
 }
@@ -77,10 +77,15 @@ pub(super) async fn preview(
     // As 16 bits a channel need; the largest go one at a time.
     let need = u32::try_from((pixels * 8) >> 20).unwrap_or(u32::MAX).clamp(1, BUDGET_MIB);
     let closed = |_| ImageError::Storage("previews are closed".into());
-    let _place = images.workshop.places.acquire().await.map_err(closed)?;
-    let _memory = images.workshop.memory.acquire_many(need).await.map_err(closed)?;
+    let workshop = &images.workshop;
+    let place = workshop.places.clone().acquire_owned().await.map_err(closed)?;
+    let memory = workshop.memory.clone().acquire_many_owned(need).await.map_err(closed)?;
     let original = images.full(image).await?;
-    let work = tokio::task::spawn_blocking(move || make(&original, format, edge, max_bytes, kind));
+    let work = tokio::task::spawn_blocking(move || {
+        // Whoever asked may leave; the decoder goes on, and what it takes is taken until its end.
+        let _held = (place, memory);
+        make(&original, format, edge, max_bytes, kind)
+    });
     let Ok(made) = work.await else {
         tracing::error!(image.id = %image.id, "the decoder panicked on a stored image");
         return Ok(None);
