@@ -65,6 +65,17 @@ impl Checks<'_> {
                 self.wrong(&format!("{path}.warn_at[{n}]"), "a share is above 0 and at most 1".into());
             }
         }
+        for (path, limits) in all_limits(config) {
+            let images = limits.images.as_slice().iter().map(|window| window.unit);
+            let spend = limits.spend.as_slice().iter().map(|window| window.unit);
+            for (field, units) in [("images", images.collect::<Vec<_>>()), ("spend", spend.collect())] {
+                let twice = units.iter().enumerate().find(|(n, unit)| units[..*n].contains(unit));
+                if let Some((n, unit)) = twice {
+                    let message = format!("there is a limit per {unit} already; one of them is enough");
+                    self.wrong(&format!("{path}.{field}[{n}]"), message);
+                }
+            }
+        }
         if !(0.0..=1.0).contains(&config.telemetry.otlp.sample) {
             self.wrong("telemetry.otlp.sample", "a share is from 0 to 1".into());
         }

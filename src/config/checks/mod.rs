@@ -102,6 +102,12 @@ impl Checks<'_> {
     }
 
     fn keys(&mut self, config: &Config) {
+        for name in
+            config.teams.keys().filter(|name| name.is_empty() || name.chars().count() > auth::LONGEST_TEAM)
+        {
+            let message = format!("a team's name has 1 to {} characters", auth::LONGEST_TEAM);
+            self.unknown(&format!("teams.{name}"), message);
+        }
         let ids = config.auth.keys.iter().map(|key| key.id.as_str());
         self.unique(ids, "auth.keys");
         self.unique(config.webhooks.iter().map(|hook| hook.id.as_str()), "webhooks");

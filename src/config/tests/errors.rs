@@ -73,6 +73,10 @@ fn each_kind_of_mistake_has_its_place_and_its_sentence() {
             "1:28: limits.per_key.images: expected a list or a window such as 500/day, found a map",
         ),
         (
+            "limits: {per_team: {images: [300/day, 200/day]}}",
+            "1:39: limits.per_team.images[1]: there is a limit per day already; one of them is enough",
+        ),
+        (
             "limits: {per_team: {warn_at: [2]}}",
             "1:31: limits.per_team.warn_at[0]: a share is above 0 and at most 1",
         ),
