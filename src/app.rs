@@ -32,7 +32,7 @@ mod faces;
 mod first_key;
 mod reload;
 
-pub use first_key::FirstKey;
+pub use first_key::{FILE as FIRST_KEY, FirstKey};
 use reload::{Doors, Reloader};
 
 /// How often the table of keys is asked whether it changed: a revoked key is refused within a second.

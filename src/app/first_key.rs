@@ -13,7 +13,7 @@ use std::{
 };
 
 /// The only place where a key lies in clear. Delete the file and it is shown no more.
-const FILE: &str = "first-key";
+pub const FILE: &str = "first-key";
 
 /// The key a fresh gateway was given.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,9 @@ mod principal;
 mod secrets;
 mod settings;
 
+/// Most characters of a team's name.
+pub const LONGEST_TEAM: usize = 64;
+
 pub use jwt::{Tokens, try_keys, try_text};
 pub use keys::{AuthError, KeyError, Keys, expires_us, hash, new_key, new_key_id};
 pub use principal::{Principal, is_subject};

@@ -4,6 +4,7 @@ use super::{Gateway, banner, options, output};
 use crate::{
     auth::{Claim, FileKey, Issuer, KeepImages, Mode},
     config::{Config, Loaded},
+    images::Delivery,
     providers::{ModelInfo, Registry, TargetInfo},
     store::Address,
 };
@@ -66,6 +67,12 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
     let database = Address::parse(&config.database.url, data_dir);
     let database = database.map_or_else(|error| error.to_string(), |address| address.to_string());
     let delivery = serde_json::to_value(storage.delivery).unwrap_or_default();
+    let delivery = delivery.as_str().unwrap_or_default();
+    let links = match storage.delivery {
+        Delivery::Public => format!("{delivery}, without an end"),
+        _ if storage.base_url.is_some() => "below storage.base_url, without an end".into(),
+        _ => format!("{delivery}, for {}", storage.signed_url_ttl),
+    };
     vec![
         row("settings", banner::configuration(loaded)),
         row("listens on", server.listen.as_slice().join(", ")),
@@ -76,13 +83,7 @@ fn gateway(loaded: &Loaded, data_dir: &Path) -> Rows {
         row("database", database),
         row(
             "images",
-            format!(
-                "{} in {place}, links {} for {}; at most {} each",
-                storage.kind,
-                delivery.as_str().unwrap_or_default(),
-                storage.signed_url_ttl,
-                storage.max_image
-            ),
+            format!("{} in {place}, links {}; at most {} each", storage.kind, links, storage.max_image),
         ),
         row("jobs", format!("{} workers; rows are kept {}", config.jobs.workers, config.jobs.retention)),
     ]

@@ -1,7 +1,10 @@
 //! `connect`: what a client's configuration needs to reach the gateway, printed or written into its file.
 
 use super::{Gateway, output};
-use crate::edge::clients::{self, ClientFile, NAME, Snippet};
+use crate::{
+    app,
+    edge::clients::{self, ClientFile, NAME, Snippet},
+};
 use anyhow::{Context as _, anyhow, bail};
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
@@ -111,7 +114,7 @@ fn snippets(gateway: &Gateway, args: &Args) -> anyhow::Result<Vec<Snippet>> {
                 .ok_or_else(|| anyhow!("nothing listens; give --url"))?
         }
     };
-    let kept = || fs::read_to_string(gateway.data_dir().join("first-key")).ok();
+    let kept = || fs::read_to_string(gateway.data_dir().join(app::FIRST_KEY)).ok();
     let own = args.url.is_none();
     let key = args.key.clone().or_else(|| kept().filter(|_| own)).map(|key| key.trim().to_owned());
     if key.is_none() {

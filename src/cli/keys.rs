@@ -2,9 +2,10 @@
 
 use super::{Gateway, check, options, output};
 use crate::{
+    app,
     auth::{self, Scope},
     config::Config,
-    store::Key,
+    store::{Address, Key, Store},
     telemetry::{Clock as _, SystemClock},
 };
 use anyhow::{anyhow, bail};
@@ -89,9 +90,20 @@ pub async fn run(gateway: &Gateway, command: Command) -> anyhow::Result<ExitCode
 async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::Result<()> {
     let expires_us =
         create.expires.as_deref().map(|text| moment("--expires", text, SystemClock.now_us())).transpose()?;
+    if create.team.is_empty() || create.team.chars().count() > auth::LONGEST_TEAM {
+        bail!("--team: a team's name has 1 to {} characters", auth::LONGEST_TEAM);
+    }
     let data_dir = gateway.data_dir();
+    let is_new = !Address::parse(&config.database.url, &data_dir)?.may_exist();
     let store = options::open_store(config, &data_dir).await?;
     let secrets = options::secrets(config, &data_dir)?;
+    if is_new {
+        output::note(&format!(
+            "Note: there was no database in {}, and one was made. A server that runs elsewhere, or with other settings \
+             (--data-dir, --config, --env-file, its variables), does not know this key.\n",
+            data_dir.display()
+        ));
+    }
     let id = create.id.map_or_else(auth::new_key_id, Ok)?;
     let taken =
         config.auth.keys.iter().any(|key| key.id == id) || store.keys().await?.iter().any(|key| key.id == id);
@@ -219,6 +231,7 @@ async fn rotate(gateway: &Gateway, config: &Config, rotate: Rotate) -> anyhow::R
     let secrets = options::secrets(config, &gateway.data_dir())?;
     let bearer = auth::new_key()?;
     let (hash, hint) = (auth::hash(&secrets, &bearer), bearer.chars().take(8).collect());
+    let old_hash = store.keys().await?.into_iter().find(|key| key.id == id).map(|key| key.hash);
     if !store.rotate_key(&id, hash, hint, grace.as_us()).await? {
         bail!("there is no key `{id}`, or it is revoked; `image-gateway keys list` shows them");
     }
@@ -226,25 +239,44 @@ async fn rotate(gateway: &Gateway, config: &Config, rotate: Rotate) -> anyhow::R
     let old =
         if grace.is_zero() { "ends within a second".into() } else { format!("is good for {grace} more") };
     output::note(&format!("Key `{id}` has this new bearer; the old one {old}. It is not shown again.\n"));
-    Ok(())
+    forget_first(gateway, config, old_hash.as_deref())
 }
 
 async fn revoke(gateway: &Gateway, config: &Config, id: &str) -> anyhow::Result<()> {
     in_database(config, id, "take it out")?;
     let store = gateway.existing_store(config).await?;
+    let hash = store.keys().await?.into_iter().find(|key| key.id == id).map(|key| key.hash);
     if store.revoke_key(id).await? {
         output::print(&format!("Key `{id}` is revoked; servers refuse it within a second.\n"));
-        let mut cancelled = store.cancel_jobs_of(id).await?;
-        // Until then servers may have taken some more.
-        tokio::time::sleep(IN_FORCE).await;
-        cancelled += store.cancel_jobs_of(id).await?;
-        output::print(&format!("Jobs that waited and are cancelled: {cancelled}.\n"));
-        return Ok(());
+        forget_first(gateway, config, hash.as_deref())?;
+        return cancel_jobs(&store, id).await;
     }
     match store.keys().await?.iter().find(|key| key.id == id).and_then(|key| key.revoked_us) {
         Some(at) => output::print(&format!("Key `{id}` was revoked before, {}.\n", output::time(at))),
         None => bail!("there is no key `{id}`; `image-gateway keys list` shows them"),
     }
+    // Whoever did it may have been interrupted.
+    cancel_jobs(&store, id).await
+}
+
+/// The start and `connect` show the first key: one that is good no more helps nobody.
+fn forget_first(gateway: &Gateway, config: &Config, hash: Option<&str>) -> anyhow::Result<()> {
+    let (data_dir, Some(hash)) = (gateway.data_dir(), hash) else { return Ok(()) };
+    let path = data_dir.join(app::FIRST_KEY);
+    let Ok(bearer) = std::fs::read_to_string(&path) else { return Ok(()) };
+    if auth::hash(&options::secrets(config, &data_dir)?, bearer.trim()) == hash {
+        std::fs::remove_file(&path)?;
+        output::note(&format!("{} held it and is deleted.\n", path.display()));
+    }
+    Ok(())
+}
+
+async fn cancel_jobs(store: &Store, key: &str) -> anyhow::Result<()> {
+    let mut cancelled = store.cancel_jobs_of(key).await?;
+    // Until then servers may have taken some more.
+    tokio::time::sleep(IN_FORCE).await;
+    cancelled += store.cancel_jobs_of(key).await?;
+    output::print(&format!("Jobs that waited and are cancelled: {cancelled}.\n"));
     Ok(())
 }
 

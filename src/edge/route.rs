@@ -32,6 +32,9 @@ pub fn route<'a>(path: &'a str, paths: &'a Paths) -> Route<'a> {
         _ => {
             let below = |folder| path.strip_prefix(folder).filter(|rest: &&str| !rest.is_empty());
             if let Some(endpoint) = path.strip_prefix(WELL_KNOWN) {
+                // What is posted there belongs to the stream.
+                let posts = paths.messages.as_deref().filter(|path| *path == endpoint);
+                let endpoint = posts.and(paths.sse.as_deref()).unwrap_or(endpoint);
                 let all = [&paths.jobs, &paths.sse, &paths.blocking];
                 let found = all.into_iter().flatten().find(|p| endpoint.is_empty() || *p == endpoint);
                 return found.map_or(Route::Nothing, |path| Route::Metadata(path));
