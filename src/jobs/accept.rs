@@ -6,6 +6,7 @@ use super::{
     draft::{Desk, Draft, Spent, hashed},
     references::References,
     spending::{over_quota, warn},
+    view::MEMO,
 };
 use crate::{
     providers::Planned,
@@ -150,13 +151,17 @@ impl Inner {
             // A fixed seed must differ per job, or every image is the same.
             request.seed = request.seed.map(|seed| seed.wrapping_add(index));
             let prompt = std::mem::take(&mut request.prompt);
+            let mut request = serde_json::to_value(&request).unwrap_or_default();
+            if let (Some(memo), Some(kept)) = (&generation.memo, request.as_object_mut()) {
+                kept.insert(MEMO.into(), memo.clone());
+            }
             Job {
                 id: Uuid::new_v4(),
                 batch_id,
                 team: owner.team.clone(),
                 key_id: owner.key.clone(),
                 tool: generation.tool.clone(),
-                request: serde_json::to_value(&request).unwrap_or_default(),
+                request,
                 prompt: Some(prompt),
                 model: planned.model.clone(),
                 plan: planned.plan.clone(),

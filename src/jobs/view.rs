@@ -6,6 +6,7 @@ use crate::{
 };
 use plugin_api::{ImageRequest, Parameters, value::Money};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -38,6 +39,8 @@ pub struct Generation {
     /// `None`: as configured.
     pub parameters: Option<Parameters>,
     pub idempotency_key: Option<String>,
+    /// What the face that read the call wants to find with the job, when it is asked for the answer later.
+    pub memo: Option<Value>,
 }
 
 /// Jobs that are committed.
@@ -69,6 +72,16 @@ pub struct JobView {
     pub queue_position: Option<u64>,
     /// The vendor's own percentage, 0..=100.
     pub progress: Option<f32>,
+}
+
+/// Where [`Generation::memo`] is in the kept request, which has no field of this name.
+pub(super) const MEMO: &str = "memo";
+
+impl JobView {
+    /// [`Generation::memo`], as it was given.
+    pub fn memo(&self) -> Option<&Value> {
+        self.job.request.get(MEMO)
+    }
 }
 
 /// What a wait sees on its way.

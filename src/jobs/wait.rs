@@ -103,7 +103,7 @@ fn moment(views: &[JobView]) -> Moment {
     let open: Vec<&JobView> = views.iter().filter(|v| !v.job.state.is_final()).collect();
     let message = match open.as_slice() {
         [] => "done".to_owned(),
-        [one] if views.len() == 1 => sentence(one),
+        [one] if views.len() == 1 => one.sentence(),
         several => {
             let running = several.iter().filter(|v| v.job.state == State::Running).count();
             format!(
@@ -128,21 +128,24 @@ fn share(view: &JobView) -> f64 {
     }
 }
 
-fn sentence(view: &JobView) -> String {
-    let attempt = view.attempts.last();
-    let at = attempt.map_or(view.job.instance.as_str(), |a| a.instance.as_str());
-    match view.job.state {
-        State::Queued => match view.queue_position {
-            Some(0) | None => "waiting for a free slot, next in line".to_owned(),
-            Some(n) => format!("waiting, {n} before it"),
-        },
-        State::Delayed => format!("waiting for the next try at {at}"),
-        State::Running => {
-            let number = attempt.map_or(1, |a| a.number);
-            let percent = view.progress.map(|p| format!(", {p:.0} %")).unwrap_or_default();
-            let again = if number > 1 { format!(" (attempt {number})") } else { String::new() };
-            format!("{at} is drawing{again}{percent}")
+impl JobView {
+    /// Where the job stands, in one sentence.
+    pub fn sentence(&self) -> String {
+        let attempt = self.attempts.last();
+        let at = attempt.map_or(self.job.instance.as_str(), |a| a.instance.as_str());
+        match self.job.state {
+            State::Queued => match self.queue_position {
+                Some(0) | None => "waiting for a free slot, next in line".to_owned(),
+                Some(n) => format!("waiting, {n} before it"),
+            },
+            State::Delayed => format!("waiting for the next try at {at}"),
+            State::Running => {
+                let number = attempt.map_or(1, |a| a.number);
+                let percent = self.progress.map(|p| format!(", {p:.0} %")).unwrap_or_default();
+                let again = if number > 1 { format!(" (attempt {number})") } else { String::new() };
+                format!("{at} is drawing{again}{percent}")
+            }
+            _ => "done".to_owned(),
         }
-        _ => "done".to_owned(),
     }
 }

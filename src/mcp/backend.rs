@@ -12,7 +12,7 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use plugin_api::Mime;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
@@ -60,6 +60,8 @@ pub trait Backend: Send + Sync + 'static {
     fn upload_slot(&self, owner: &Owner) -> Option<SlotLink>;
     /// Largest upload, in bytes.
     fn upload_max(&self) -> u64;
+    /// How long a finished job is kept at least.
+    fn retention(&self) -> Duration;
     fn link(&self, image: &Image) -> Link;
     fn local_path(&self, image: &Image) -> Option<String>;
 }
@@ -147,6 +149,9 @@ impl Backend for Live {
     }
     fn upload_max(&self) -> u64 {
         self.images.largest()
+    }
+    fn retention(&self) -> Duration {
+        *self.jobs.live().settings.retention
     }
     fn link(&self, image: &Image) -> Link {
         self.images.link(image)

@@ -5,7 +5,10 @@ use super::{
     call::{Call, Profile},
     completion,
     errors::Fault,
-    extra, prompts, resources, tools, watching,
+    extra, prompts, resources,
+    tasks::{self, Form},
+    tools::{self, Called},
+    watching,
     wire::{era::Version, frame::Request, listening::Lists},
 };
 use serde::Serialize;
@@ -32,10 +35,12 @@ enum Method {
     Subscribe,
     Unsubscribe,
     Listen,
+    Task(tasks::Method),
 }
 
 impl Method {
-    fn find(name: &str, modern: bool) -> Result<Method, Fault> {
+    fn find(name: &str, call: &Call) -> Result<Method, Fault> {
+        let modern = call.peer.is_modern();
         match (name, modern) {
             ("tools/list", _) => Ok(Method::ListTools),
             ("tools/call", _) => Ok(Method::CallTool),
@@ -51,7 +56,10 @@ impl Method {
             ("resources/unsubscribe", false) => Ok(Method::Unsubscribe),
             ("initialize", false) => Ok(Method::Initialize),
             ("ping", false) => Ok(Method::Ping),
-            _ => Err(Fault::method_not_found(name, modern)),
+            _ => match tasks::Method::find(name, call) {
+                Some(method) => Ok(Method::Task(method)),
+                None => Err(Fault::method_not_found(name, modern)),
+            },
         }
     }
 }
@@ -71,7 +79,7 @@ pub fn admit(inner: &Inner, call: &Call, request: &Request) -> Result<(), Fault>
     if let Some(extra) = inner.extra_for(request) {
         return extra::admit(extra, call, request);
     }
-    match Method::find(&request.method, call.peer.is_modern())? {
+    match Method::find(&request.method, call)? {
         Method::CallTool => tools::admit(inner, call, &request.params),
         Method::ListTools | Method::ListResources | Method::ListTemplates | Method::ListPrompts => {
             first_page(request.params.get("cursor"))
@@ -81,9 +89,10 @@ pub fn admit(inner: &Inner, call: &Call, request: &Request) -> Result<(), Fault>
         Method::Complete => completion::admit(&request.params),
         Method::Subscribe | Method::Unsubscribe => watching::admit(call, request),
         Method::Listen => match Lists::asked(&request.params) {
-            Some(_) => Ok(()),
+            Some(_) => tasks::admit_listen(call, &request.params),
             None => Err(Fault::invalid_params("notifications must be an object")),
         },
+        Method::Task(method) => tasks::admit(method, call, &request.params),
         Method::Initialize | Method::Ping | Method::Discover => Ok(()),
     }
 }
@@ -109,7 +118,7 @@ pub async fn answer(inner: &Inner, call: &Call, request: &Request) -> Result<Box
 
 async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawValue>, Fault> {
     let modern = call.peer.is_modern();
-    match Method::find(&request.method, modern)? {
+    match Method::find(&request.method, call)? {
         Method::Initialize => raw(&initialize(inner, call, request)),
         Method::Ping => raw(&serde_json::Map::new()),
         Method::Discover => raw(&Envelope::cached(inner, discover(inner, call), DISCOVER_TTL_MS, "public")),
@@ -118,7 +127,17 @@ async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawVal
         Method::ListTemplates => cached(inner, modern, resources::templates()),
         Method::ListPrompts => cached(inner, modern, prompts::all()),
         Method::ReadResource => cached(inner, modern, resources::read(inner, call, &request.params).await?),
-        Method::CallTool => complete(inner, modern, tools::call(inner, call, &request.params).await?),
+        Method::CallTool => match tools::call(inner, call, &request.params).await? {
+            Called::Answered(result) => complete(inner, modern, result),
+            Called::Task(started) => {
+                let task = tasks::created(inner, call, *started)?;
+                let body = || Envelope { result_type: "task", ..Envelope::complete(inner, &task) };
+                if modern { raw(&body()) } else { raw(&task) }
+            }
+        },
+        Method::Task(method) => {
+            complete(inner, modern, tasks::answer(inner, call, method, &request.params).await?)
+        }
         Method::GetPrompt => complete(inner, modern, prompts::get(inner, call, &request.params)?),
         Method::Subscribe => raw(&watching::subscribe(inner, call, &request.params).await?),
         Method::Unsubscribe => raw(&watching::unsubscribe(call, &request.params)),
@@ -130,7 +149,11 @@ async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawVal
     }
 }
 
-fn complete<T: Serialize>(inner: &Inner, modern: bool, body: T) -> Result<Box<RawValue>, Fault> {
+/// A result, dressed as its era wants it.
+///
+/// # Errors
+/// Never but for a fault of the gateway.
+pub fn complete<T: Serialize>(inner: &Inner, modern: bool, body: T) -> Result<Box<RawValue>, Fault> {
     if modern { raw(&Envelope::complete(inner, body)) } else { raw(&body) }
 }
 
@@ -193,6 +216,12 @@ struct Capabilities {
     resources: Watched,
     prompts: Listed,
     completions: Nothing,
+    /// Of 2025-11-25.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<Value>,
+    /// Of 2026-07-28.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<Value>,
 }
 
 /// `{}`
@@ -214,11 +243,18 @@ struct Watched {
 }
 
 impl Capabilities {
-    /// `hears`: whether this peer can be told that a list or a resource has changed.
-    fn new(hears: bool) -> Capabilities {
+    /// `hears`: whether this peer can be told that a list or a resource has changed. `tasks`: how it has tasks.
+    fn new(hears: bool, tasks: Option<Form>) -> Capabilities {
         let listed = || Listed { list_changed: hears };
         let resources = Watched { subscribe: hears, list_changed: hears };
-        Capabilities { tools: listed(), resources, prompts: listed(), completions: Nothing {} }
+        Capabilities {
+            tools: listed(),
+            resources,
+            prompts: listed(),
+            completions: Nothing {},
+            tasks: (tasks == Some(Form::Core)).then(tasks::capability),
+            extensions: (tasks == Some(Form::Extension)).then(tasks::extensions),
+        }
     }
 }
 
@@ -232,9 +268,10 @@ struct Initialized<'a> {
 }
 
 fn initialize<'a>(inner: &'a Inner, call: &Call, request: &Request) -> Initialized<'a> {
+    let version = agreed(request);
     Initialized {
-        protocol_version: agreed(request).as_str(),
-        capabilities: Capabilities::new(call.hears),
+        protocol_version: version.as_str(),
+        capabilities: Capabilities::new(call.hears, Form::at(call.profile, version)),
         server_info: inner.server_info(),
         instructions: instructions(inner, call),
     }
@@ -263,7 +300,7 @@ struct Discovered<'a> {
 fn discover<'a>(inner: &'a Inner, call: &Call) -> Discovered<'a> {
     Discovered {
         supported_versions: Version::ALL.map(Version::as_str),
-        capabilities: Capabilities::new(true),
+        capabilities: Capabilities::new(true, Form::of(call)),
         instructions: instructions(inner, call),
     }
 }

@@ -136,6 +136,20 @@ impl Fault {
         fault.message = format!("Resource deleted on {}: {uri}", utc(at_us));
         fault.data(json!({"uri": uri, "deletedAt": at_us.div_euclid(1_000)}))
     }
+    /// Never was, is over, or is somebody else's: one answer to all of them.
+    pub fn no_task() -> Fault {
+        Fault::invalid_params("there is no such task")
+    }
+    /// A call that is to be a task was refused before there was one.
+    pub fn refused(message: &str, data: Value) -> Fault {
+        Fault::new(StatusCode::OK, -32602, message).data(data)
+    }
+    /// The server stops while a caller waits.
+    pub fn not_ended() -> Fault {
+        let sentence = "The task goes on; the gateway is shutting down. Ask again in a few seconds.";
+        Fault::new(StatusCode::SERVICE_UNAVAILABLE, 503, sentence)
+            .header(header::RETRY_AFTER, HeaderValue::from(STORE_RETRY_SECONDS))
+    }
     pub fn internal() -> Fault {
         Fault::new(StatusCode::OK, -32603, "Internal error")
     }

@@ -9,12 +9,13 @@ use super::{
     line::Line,
     sessions::Session,
     streams::{Listening, SessionStream},
-    watching::{self, WatchList, Watching},
+    tasks::{self, Subscribed},
+    watching,
     wire::{
         era::{self, Era, Version, key},
         frame::{self, Id, Message, NoId, Outcome, Request},
         headers::{self, Accept, Headers},
-        listening::{Lists, Subscription, Watched},
+        listening::{Lists, Subscription},
         progress::{Narrated, Running},
         sse::{self, EventStream, First},
     },
@@ -158,7 +159,7 @@ impl Mcp {
         }
         let token = progress_token(&request).filter(|_| accept.stream);
         let talks = accept.stream && self.inner.extra_for(&request).is_some();
-        if token.is_none() && !talks {
+        if token.is_none() && !talks && !(accept.stream && tasks::waits(&request)) {
             return whole(self.start(call, request).await, accept);
         }
         let (sender, moments) = watch::channel(None);
@@ -185,10 +186,8 @@ impl Mcp {
         let lists = Lists::asked(&request.params).unwrap_or_default();
         let heartbeat = *self.inner.settings.load().heartbeat;
         let uris = watching::honoured(&self.inner, call, &request.params).await?;
-        let watched = (!uris.is_empty()).then(|| {
-            let list = Arc::new(WatchList::of(uris));
-            Box::new(Watching::new(&self.inner, call.team(), list)) as Box<dyn Watched>
-        });
+        let tasks = tasks::honoured(&self.inner, call, &request.params).await?;
+        let watched = Subscribed::to(&self.inner, call, uris, tasks);
         let news = self.inner.news.subscribe();
         Ok(Subscription::new(request.id.clone(), lists, watched, news, heartbeat))
     }

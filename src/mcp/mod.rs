@@ -2,8 +2,8 @@
 //!
 //! `wire` knows frames, eras, headers and streams; `http`, `sse` and `stdio` carry them; `sessions` are those of the
 //! older eras, `streams` what clients listen to, `watching` what they watch; `dispatch` answers methods;
-//! `tools` do the work through [`Backend`]. Origin, authentication, rates and body sizes are the edge's; what is
-//! left of HTTP here are plain [`http`](::http) types.
+//! `tools` do the work through [`Backend`], `tasks` tell of work that goes on after its call. Origin, authentication,
+//! rates and body sizes are the edge's; what is left of HTTP here are plain [`http`](::http) types.
 
 mod backend;
 mod batch;
@@ -23,6 +23,7 @@ mod settings;
 mod sse;
 mod stdio;
 mod streams;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tools;

@@ -10,7 +10,7 @@ use super::{
     resources,
     wire::{
         frame::{self, Request},
-        listening::{News, Watched},
+        listening::News,
     },
 };
 use crate::auth::Scope;
@@ -18,7 +18,6 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -29,12 +28,13 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Resources that one client may watch.
-const WATCHED_MAX: usize = 32;
+/// Resources and tasks that one client may watch.
+pub const WATCHED_MAX: usize = 32;
 /// A job tells of its progress at most this often.
 const JOB_EVERY: Duration = Duration::from_secs(1);
 /// A job ends sooner by itself.
 const JOB_LONGEST: Duration = Duration::from_secs(86_400);
+const TASK: &str = "task:";
 
 /// The URIs that one client watches. Shared by the requests that change it and the stream that tells.
 #[derive(Default)]
@@ -130,6 +130,19 @@ fn job_id(uri: &str) -> Option<Uuid> {
     uri.strip_prefix("job://").and_then(|id| Uuid::try_parse(id).ok())
 }
 
+/// A job that is watched as a task, among the URIs of resources. No resource has such a one.
+pub fn task(id: Uuid) -> String {
+    format!("{TASK}{id}")
+}
+
+pub fn task_id(watched: &str) -> Option<Uuid> {
+    watched.strip_prefix(TASK).and_then(|id| Uuid::try_parse(id).ok())
+}
+
+fn watched_job(watched: &str) -> Option<Uuid> {
+    job_id(watched).or_else(|| task_id(watched))
+}
+
 fn changes(uri: &str) -> bool {
     job_id(uri).is_some() || resources::is_list(uri)
 }
@@ -200,7 +213,7 @@ impl Watching {
     /// Watches what is on the list, and only that.
     fn follow(&mut self) {
         let uris: BTreeSet<String> =
-            self.list.uris.lock().iter().filter(|uri| job_id(uri).is_some()).cloned().collect();
+            self.list.uris.lock().iter().filter(|uri| watched_job(uri).is_some()).cloned().collect();
         if uris.is_empty() {
             self.jobs = None;
             return;
@@ -216,20 +229,11 @@ impl Watching {
             }
         });
         for uri in uris {
-            let Some(id) = job_id(&uri).filter(|_| !jobs.watched.contains_key(&uri)) else { continue };
+            let Some(id) = watched_job(&uri).filter(|_| !jobs.watched.contains_key(&uri)) else { continue };
             let (inner, team, out) = (Arc::clone(&self.inner), self.team.clone(), jobs.out.clone());
             let task = jobs.tasks.spawn(watch_job(inner, team, id, uri.clone(), out));
             jobs.watched.insert(uri, task);
         }
-    }
-}
-
-impl Watched for Watching {
-    fn uris(&self) -> Vec<String> {
-        self.list.uris.lock().iter().cloned().collect()
-    }
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>> {
-        Box::pin(Watching::next(self))
     }
 }
 
@@ -244,10 +248,15 @@ async fn next_job(jobs: &mut Option<Jobs>) -> String {
     }
 }
 
-/// Tells of a job's progress, and of its end; nothing of one that has ended.
+/// Tells of a job's progress, and of its end; nothing of one that has ended, but for a task: who asks for a task and
+/// then listens would not hear of an end in between.
 async fn watch_job(inner: Arc<Inner>, team: String, id: Uuid, uri: String, out: mpsc::Sender<String>) {
     match inner.backend.job(&team, id).await {
         Ok(Some(view)) if !view.job.state.is_final() => {}
+        Ok(Some(_)) if task_id(&uri).is_some() => {
+            let _ = out.send(uri).await;
+            return;
+        }
         _ => return,
     }
     let (sender, mut moments) = watch::channel(None);

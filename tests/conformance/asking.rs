@@ -37,13 +37,13 @@ fn opened(sealed: &str) -> Result<&str, Fault> {
     Ok(state)
 }
 
-fn form(message: &str, properties: Value) -> Value {
+pub fn form(message: &str, properties: Value) -> Value {
     let required: Vec<&String> = properties.as_object().map(|p| p.keys().collect()).unwrap_or_default();
     let schema = json!({"type": "object", "properties": properties, "required": required});
     json!({"method": "elicitation/create", "params": {"message": message, "requestedSchema": schema}})
 }
 
-fn name() -> Value {
+pub fn name() -> Value {
     form("What is your name?", json!({"name": {"type": "string"}}))
 }
 
@@ -56,7 +56,7 @@ fn roots() -> Value {
     json!({"method": "roots/list", "params": {}})
 }
 
-fn required(requests: Value, state: Option<&str>) -> Value {
+pub fn required(requests: Value, state: Option<&str>) -> Value {
     let mut result = json!({"resultType": "input_required", "inputRequests": requests});
     if let Some(state) = state {
         result["requestState"] = json!(sealed(state));
@@ -65,8 +65,13 @@ fn required(requests: Value, state: Option<&str>) -> Value {
 }
 
 /// The answer under a key, if it is an object as answers are.
-fn answered<'a>(params: &'a Map<String, Value>, key: &str) -> Option<&'a Map<String, Value>> {
+pub fn answered<'a>(params: &'a Map<String, Value>, key: &str) -> Option<&'a Map<String, Value>> {
     params.get("inputResponses")?.get(key)?.as_object()
+}
+
+/// What the user is called, if that was answered.
+pub fn user_name(params: &Map<String, Value>) -> Option<&str> {
+    answered(params, "user_name")?.get("content")?.get("name")?.as_str()
 }
 
 fn state(params: &Map<String, Value>) -> Result<Option<&str>, Fault> {
@@ -128,14 +133,10 @@ pub fn call(caller: &Caller<'_>, tool: &str, params: &Map<String, Value>) -> Res
             }
             required(requests, None)
         }
-        "test_input_required_result_elicitation" | "test_streaming_elicitation" => {
-            match answered(params, "user_name")
-                .and_then(|answer| answer.get("content")?.get("name")?.as_str())
-            {
-                Some(name) => text(format!("Hello, {name}!")),
-                None => required(json!({"user_name": name()}), None),
-            }
-        }
+        "test_input_required_result_elicitation" | "test_streaming_elicitation" => match user_name(params) {
+            Some(name) => text(format!("Hello, {name}!")),
+            None => required(json!({"user_name": name()}), None),
+        },
         _ => text("Answered."),
     })
 }

@@ -1,6 +1,6 @@
 //! The tools, resources and prompts that the suite's scenarios name.
 
-use super::asking;
+use super::{asking, tasks};
 use async_trait::async_trait;
 use image_gateway::mcp::{Caller, Extra, Fault, ListOf};
 use serde_json::{Map, Value, json};
@@ -72,7 +72,8 @@ fn tools() -> Vec<Value> {
     }});
     let mirrored = json!({"name": "test_mirrored_header", "description": "Has an argument that a header mirrors",
         "inputSchema": {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}});
-    own.chain(asking).chain([schema, mirrored]).collect()
+    let tasks = tasks::TOOLS.iter().map(|name| tool(name, "May go on after its call"));
+    own.chain(asking).chain(tasks).chain([schema, mirrored]).collect()
 }
 
 fn resources() -> Vec<Value> {
@@ -139,7 +140,7 @@ impl Extra for Fixtures {
             }
             // Of the older eras; the newest one removed it.
             "logging/setLevel" => !params.contains_key("_meta"),
-            _ => false,
+            _ => tasks::owns(method, params),
         }
     }
 
@@ -159,6 +160,7 @@ impl Extra for Fixtures {
                 false => Err(Fault::invalid_params("unknown level")),
             },
             "tools/call" => call(&caller, params).await,
+            method if method.starts_with("tasks/") => tasks::answer(&caller, method, params),
             _ => Ok(json!({})),
         }
     }
@@ -215,6 +217,7 @@ async fn call(caller: &Caller<'_>, params: &Map<String, Value>) -> Result<Value,
     let resource = |uri: &str, mime: &str, text: &str| json!({"type": "resource", "resource": {"uri": uri, "mimeType": mime, "text": text}});
     Ok(match named(params, "name") {
         name if asking::TOOLS.contains(&name) => return asking::call(caller, name, params),
+        name if tasks::TOOLS.contains(&name) => return tasks::call(caller, name, params).await,
         "test_simple_text" => text("This is a simple text response for testing."),
         "test_image_content" => json!({"content": [image()]}),
         "test_audio_content" => json!({"content": [{"type": "audio", "data": WAV, "mimeType": "audio/wav"}]}),

@@ -3,6 +3,7 @@
 
 mod asking;
 mod fixtures;
+mod tasks;
 
 use image_gateway::providers::builtin;
 use std::process::ExitCode;

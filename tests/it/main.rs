@@ -43,6 +43,7 @@ mod shapes;
 mod stdio;
 #[allow(dead_code)] // the fault harness uses all of it
 mod support;
+mod tasks;
 mod tokens;
 mod tools;
 mod usage;

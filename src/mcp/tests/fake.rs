@@ -36,6 +36,8 @@ pub struct Fake {
     /// Every call fails: the database is away.
     pub away: Mutex<bool>,
     pub refuse: Mutex<Option<Refused>>,
+    /// What an accepted call is told about its quotas.
+    pub notices: Mutex<Vec<Adjustment>>,
     /// How long a submit takes.
     pub submit: Mutex<Duration>,
     /// The submit meets jobs that are there already.
@@ -67,6 +69,7 @@ impl Default for Fake {
             generations: Mutex::default(),
             away: Mutex::new(false),
             refuse: Mutex::default(),
+            notices: Mutex::default(),
             submit: Mutex::new(Duration::ZERO),
             repeated: Mutex::new(false),
             waiting: Notify::new(),
@@ -239,8 +242,14 @@ impl Backend for Fake {
         self.submitting.notify_one();
         let takes = *self.submit.lock();
         sleep(takes).await;
-        let views: Vec<_> =
-            (0..generation.count).map(|_| view(&generation.request.prompt, State::Queued)).collect();
+        let made = |_| {
+            let mut made = view(&generation.request.prompt, State::Queued);
+            if let Some(memo) = &generation.memo {
+                made.job.request["memo"] = memo.clone();
+            }
+            made
+        };
+        let views: Vec<_> = (0..generation.count).map(made).collect();
         let jobs = views.iter().map(|view| view.job.clone()).collect();
         self.views.lock().extend(views);
         let batch_id = (generation.count > 1).then(Uuid::new_v4);
@@ -249,15 +258,15 @@ impl Backend for Fake {
             jobs,
             batch_id,
             estimated_cost: Some(Money::micros(634, "USD")),
-            notices: Vec::new(),
+            notices: self.notices.lock().clone(),
             expected_seconds: 8,
             adjustments: vec![Adjustment::new("size", "1K", "1024x1024", "the only size")],
             repeated: *self.repeated.lock(),
         })
     }
-    async fn job(&self, _: &str, id: Uuid) -> Result<Option<JobView>, StoreError> {
+    async fn job(&self, team: &str, id: Uuid) -> Result<Option<JobView>, StoreError> {
         self.here()?;
-        Ok(self.find(&[id]).pop())
+        Ok(self.find(&[id]).pop().filter(|view| view.job.team == team))
     }
     async fn wait(
         &self,
@@ -282,11 +291,23 @@ impl Backend for Fake {
             }
         }
     }
-    async fn cancel(&self, _: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError> {
+    async fn cancel(&self, team: &str, id: Uuid) -> Result<Option<Cancelled>, StoreError> {
         self.cancelled.lock().push(id);
+        let job = {
+            let mut views = self.views.lock();
+            let view = views.iter_mut().find(|view| view.job.id == id && view.job.team == team);
+            view.map(|view| {
+                match view.job.state {
+                    State::Queued => view.job.state = State::Cancelled,
+                    State::Running => view.job.cancel_requested = true,
+                    _ => {}
+                }
+                view.job.clone()
+            })
+        };
         self.changed.send_modify(|n| *n += 1);
-        let job = self.find(&[id]).pop().map(|view| view.job);
-        Ok(job.map(|job| Cancelled { job, cancelled: true, cost: "none", message: "Cancelled.".into() }))
+        let cancelled = job.as_ref().is_some_and(|job| job.state == State::Cancelled);
+        Ok(job.map(|job| Cancelled { job, cancelled, cost: "none", message: "Cancelled.".into() }))
     }
     async fn list(&self, filter: &Filter, window: Window) -> Result<Page<JobView>, StoreError> {
         self.here()?;
@@ -403,6 +424,9 @@ impl Backend for Fake {
     }
     fn upload_max(&self) -> u64 {
         20 << 20
+    }
+    fn retention(&self) -> Duration {
+        Duration::from_secs(2_592_000)
     }
     fn providers(&self, _: &Owner) -> Vec<ProviderView> {
         let pairs =

@@ -331,22 +331,24 @@ async fn a_list_is_written_anew_only_when_something_in_it_is_another() {
     let all = offer(&["*"]);
     *scene.fake.offered.lock() = Some(all.clone());
     let asked = |scene: &Scene| scene.fake.models_asked.load(Ordering::Relaxed);
-    let first = body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await);
-    assert_eq!(body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await), first);
+    let first = body(&scene.whole(Peer::Old.request("tools/list", json!({}))).await);
+    assert_eq!(body(&scene.whole(Peer::Old.request("tools/list", json!({}))).await), first);
     assert_eq!(asked(&scene), 1, "the second is the first again");
 
     let modern = body(&scene.whole(Peer::Modern.request("tools/list", json!({}))).await);
     assert_eq!((asked(&scene), &modern["result"]["tools"]), (2, &first["result"]["tools"]));
     assert_eq!(modern["result"]["cacheScope"], "private", "each era has its own");
     scene.principal = principal(&[Scope::ImagesRead]);
-    let fewer = body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await);
+    let fewer = body(&scene.whole(Peer::Old.request("tools/list", json!({}))).await);
     assert!(asked(&scene) == 3 && fewer != first, "so has each set of scopes");
     scene.principal = principal(&Scope::ALL);
 
     *scene.fake.offered.lock() = Some(offer(&["flux-*"]));
-    scene.whole(Peer::Legacy.request("tools/list", json!({}))).await;
+    scene.whole(Peer::Old.request("tools/list", json!({}))).await;
     assert_eq!(asked(&scene), 4, "other models, or another registry, make another list");
     *scene.fake.offered.lock() = Some(all);
-    scene.whole(Peer::Legacy.request("tools/list", json!({}))).await;
+    scene.whole(Peer::Old.request("tools/list", json!({}))).await;
     assert_eq!(asked(&scene), 5, "nothing of before a reload is kept");
+    let tasks = body(&scene.whole(Peer::Legacy.request("tools/list", json!({}))).await);
+    assert!(asked(&scene) == 6 && tasks != first, "nor is one without tasks given to a version with them");
 }

@@ -13,6 +13,7 @@ mod sessions;
 mod shapes;
 mod sse;
 mod stdio;
+mod tasks;
 mod usage;
 mod validate;
 mod waits;
@@ -92,6 +93,8 @@ fn body(response: &Response<Bytes>) -> Value {
     serde_json::from_slice(response.body()).unwrap_or(Value::Null)
 }
 
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
 /// Who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
@@ -115,7 +118,9 @@ impl Peer {
         if self == Peer::Modern {
             let mut meta = params.get("_meta").cloned().unwrap_or_else(|| json!({}));
             meta["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            if meta.get(CAPABILITIES).is_none() {
+                meta[CAPABILITIES] = json!({});
+            }
             params["_meta"] = meta;
         }
         let mut builder = post();
@@ -127,7 +132,7 @@ impl Peer {
         }
         if self == Peer::Modern {
             builder = builder.header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
-            if let Some(name) = params.get("name").or(params.get("uri")).and_then(Value::as_str) {
+            if let Some(name) = ["name", "uri", "taskId"].iter().find_map(|key| params.get(key)?.as_str()) {
                 builder = builder.header("mcp-name", name);
             }
         }

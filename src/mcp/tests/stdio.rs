@@ -40,6 +40,9 @@ impl Process {
         self.output.read_line(&mut line).await.unwrap();
         serde_json::from_str(&line).unwrap_or(Value::Null)
     }
+    pub async fn end(&mut self) {
+        self.input.shutdown().await.unwrap();
+    }
     async fn initialize(&mut self) {
         self.send(0, "initialize", json!({"protocolVersion": "2025-11-25", "clientInfo": {"name": "c"}}))
             .await;
@@ -131,7 +134,7 @@ async fn a_cancelled_request_is_never_answered_and_a_modern_one_takes_its_job_ba
         assert_eq!(process.read().await["id"], 2);
         sleep(Duration::from_millis(1)).await;
         assert_eq!(process.scene.fake.cancelled.lock().len(), expected, "modern: {is_modern}");
-        process.input.shutdown().await.unwrap();
+        process.end().await;
         assert_eq!(process.read().await, Value::Null, "nothing more is said");
     }
 }
@@ -161,7 +164,7 @@ async fn the_end_of_the_input_ends_waits_with_an_answer() {
     process.send(1, "tools/call", json!({"name": "wait_for_completion", "arguments": {"job_id": job}})).await;
     process.scene.fake.waiting.notified().await;
     let start = Instant::now();
-    process.input.shutdown().await.unwrap();
+    process.end().await;
     let answer = process.read().await;
     assert!(object(&answer["result"])["message"].as_str().unwrap().starts_with("Still running."));
     process.done.await.unwrap().unwrap();

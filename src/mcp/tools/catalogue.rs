@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    mcp::{Inner, call::Call},
+    mcp::{Inner, call::Call, tasks::Form},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -88,6 +88,11 @@ impl Tool {
             Effect::Counts => Scope::UsageRead,
             Effect::Governs => Scope::Admin,
         }
+    }
+
+    /// Whether it spends money at a vendor. Only then there is something to wait for.
+    pub fn makes(self) -> bool {
+        self.about().3 == Effect::Makes
     }
 
     /// Name, title, description for the model that calls it, effect.
@@ -213,6 +218,15 @@ struct Listed {
     input_schema: InputSchema,
     output_schema: Value,
     annotations: Annotations,
+    /// Only of tools that can be tasks, for clients that have to ask for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: &'static str,
 }
 
 #[derive(Serialize)]
@@ -233,6 +247,7 @@ pub fn mine(inner: &Inner, call: &Call) -> Vec<Tool> {
 /// Their list.
 pub fn list(inner: &Inner, call: &Call, mine: &[Tool]) -> ToolList {
     let offer = Offer::new(inner.backend.models(&call.owner()), inner.wait_ceiling(call, 1));
+    let tasks = Form::of(call) == Some(Form::Core);
     // Where no model takes references there is nothing to edit with.
     let useful =
         |tool: &Tool| !matches!(tool, Tool::EditImage | Tool::CreateUpload) || offer.takes_references();
@@ -251,6 +266,7 @@ pub fn list(inner: &Inner, call: &Call, mine: &[Tool]) -> ToolList {
                 idempotent_hint: effect != Effect::Makes,
                 open_world_hint: effect == Effect::Makes,
             },
+            execution: (tasks && tool.makes()).then_some(Execution { task_support: "optional" }),
         }
     };
     ToolList { tools: mine.iter().copied().filter(useful).map(listed).collect() }

@@ -10,10 +10,13 @@ use super::{
 };
 use crate::{
     jobs::{Accepted, Generation},
-    mcp::{call::Profile, errors::ToolError},
+    mcp::{
+        call::Profile,
+        errors::{Fault, ToolError},
+    },
     store::{Job, State},
 };
-use plugin_api::Parameters;
+use plugin_api::{Adjustment, Parameters};
 use uuid::Uuid;
 
 /// # Errors
@@ -80,6 +83,28 @@ pub async fn generate_image(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, T
     };
     made.answered();
     answer
+}
+
+/// The job of a call that is a task, and what its caller should hear at once.
+pub struct Started {
+    pub job: Job,
+    pub notices: Vec<Adjustment>,
+}
+
+/// Starts a call that is to be a task. `None`: it asks for several images, and nothing was started.
+pub async fn start(cx: Cx<'_>, mut args: Arguments) -> Result<Option<Started>, ToolError> {
+    needs_references(cx, &args)?;
+    let delivery = args.given("return");
+    Waiting::read(cx, &mut args)?;
+    let generation = read(cx, &mut args)?;
+    if generation.count > 1 {
+        return Ok(None);
+    }
+    let memo = waiting::memo(delivery, args.unknown());
+    let (mut accepted, made) = Made::submit(cx, Generation { memo, ..generation }).await?;
+    made.answered();
+    let job = accepted.jobs.pop().ok_or_else(Fault::internal)?;
+    Ok(Some(Started { job, notices: accepted.notices }))
 }
 
 pub async fn generate_image_and_wait(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {

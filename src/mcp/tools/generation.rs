@@ -71,8 +71,7 @@ pub fn read(args: &mut Arguments, tool: &str, prompt_needed: bool) -> Result<Gen
         references,
         mask,
         file_prefix,
-        parameters: None,
-        idempotency_key: None,
+        ..Generation::default()
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
         Inner,
         call::{Call, Profile},
         errors::Fault,
+        tasks::Form,
     },
 };
 use parking_lot::Mutex;
@@ -32,13 +33,15 @@ struct Of {
     ceiling: Duration,
     modern: bool,
     profile: Profile,
+    tasks: Option<Form>,
 }
 
 impl Of {
     fn is(&self, other: &Of) -> bool {
-        let Of { offered, tools, ceiling, modern, profile } = self;
+        let Of { offered, tools, ceiling, modern, profile, tasks } = self;
         *modern == other.modern
             && *profile == other.profile
+            && *tasks == other.tasks
             && *ceiling == other.ceiling
             && *tools == other.tools
             && offered.is(&other.offered)
@@ -73,7 +76,8 @@ pub fn result(
     let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
     let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
     let ceiling = inner.wait_ceiling(call, 1);
-    let of = Of { offered, tools, ceiling, modern: call.peer.is_modern(), profile: call.profile };
+    let (modern, profile, tasks) = (call.peer.is_modern(), call.profile, Form::of(call));
+    let of = Of { offered, tools, ceiling, modern, profile, tasks };
     if let Some(kept) = inner.lists.find(&of) {
         return Ok((*kept).to_owned());
     }

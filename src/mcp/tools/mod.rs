@@ -21,15 +21,21 @@ mod waiting;
 
 pub use blocking::{INSTRUCTIONS as BLOCKING_INSTRUCTIONS, known_words};
 pub use catalogue::Tool;
+pub use generate::Started;
 pub use lists::{Lists, result as list};
 pub use models::read_generation;
+pub use paging::Pages;
+pub use results::error;
+pub use waiting::ASK_AGAIN_MS;
 
 use super::{
     Inner,
     call::{Call, Profile},
     errors::{Fault, ToolError},
+    tasks::{self, Form},
     wire::frame,
 };
+use crate::jobs::JobView;
 use arguments::Arguments;
 use pictures::Block;
 use results::Failure;
@@ -137,21 +143,34 @@ pub fn admit(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<
     }
     let (tool, _) = read(inner, params)?;
     match tool.scope() {
-        scope if call.principal.may(scope) => Ok(()),
+        scope if call.principal.may(scope) => tasks::admit_call(call, tool, params),
         scope => Err(Fault::insufficient_scope(scope)),
     }
 }
 
+/// What a call comes to.
+pub enum Called {
+    Answered(ToolResult),
+    /// The work goes on; its answer is the task's.
+    Task(Box<Started>),
+}
+
 /// # Errors
 /// Only what is no business of the tool: its own failures are results.
-pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<ToolResult, Fault> {
+pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<Called, Fault> {
     if let Some(name) = unknown(inner, call, params) {
-        return result(call, blocking::unknown_tool(name));
+        return result(call, blocking::unknown_tool(name)).map(Called::Answered);
     }
     let (tool, arguments) = read(inner, params)?;
     let none = Map::new();
-    let args = Arguments::new(arguments.unwrap_or(&none));
+    let given = arguments.unwrap_or(&none);
     let cx = Cx { inner, call, tool, meta: frame::meta(params) };
+    if let Some(form) = tasks::wanted(call, tool, params)
+        && let Some(task) = task(cx, form, Arguments::new(given)).await?
+    {
+        return Ok(task);
+    }
+    let args = Arguments::new(given);
     let answer = match tool {
         _ if blocking::answers(call, tool) => blocking::call(cx, args).await,
         Tool::ListModels => models::list_models(cx, args).await,
@@ -170,7 +189,43 @@ pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Re
         Tool::GetUsage => usage::get_usage(cx, args).await,
         Tool::ReloadConfig => reload::reload_config(cx, args).await,
     };
-    result(call, answer)
+    result(call, answer).map(Called::Answered)
+}
+
+/// A call that makes images, as a task. `None`: it becomes none, so it is answered as ever.
+async fn task(cx: Cx<'_>, form: Form, args: Arguments) -> Result<Option<Called>, Fault> {
+    match (generate::start(cx, args).await, form) {
+        (Ok(Some(started)), _) => Ok(Some(Called::Task(Box::new(started)))),
+        (Ok(None), Form::Extension) => Ok(None),
+        // This client waits for a task and for nothing else.
+        (Ok(None), Form::Core) => {
+            Err(Fault::invalid_params("a task makes one image; ask for several in a call without a task"))
+        }
+        (Err(ToolError::Refused(refused)), Form::Core) => {
+            let message = refused.message.clone();
+            let data = serde_json::to_value(Failure::from(refused)).unwrap_or_default();
+            Err(Fault::refused(&message, data))
+        }
+        (Err(error), _) => result(cx.call, Err(error)).map(|result| Some(Called::Answered(result))),
+    }
+}
+
+/// What a tool that waits for this job answers about it, as it stands now.
+///
+/// # Errors
+/// A fault of the gateway.
+pub async fn answer_about(inner: &Inner, call: &Call, view: &JobView) -> Result<ToolResult, Fault> {
+    let cx = Cx { inner, call, tool: Tool::GenerateImageAndWait, meta: None };
+    result(call, waiting::remembered(cx, view).await)
+}
+
+/// Waits until a job has ended, or the transport does. `None`: it is gone.
+///
+/// # Errors
+/// The database is away.
+pub async fn wait_for(inner: &Inner, call: &Call, id: uuid::Uuid) -> Result<Option<JobView>, Fault> {
+    let cx = Cx { inner, call, tool: Tool::WaitForCompletion, meta: None };
+    Ok(waiting::wait(cx, &[id], waiting::LONGEST).await?.pop())
 }
 
 fn result(call: &Call, answer: Result<Answer, ToolError>) -> Result<ToolResult, Fault> {

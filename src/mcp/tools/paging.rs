@@ -19,8 +19,12 @@ const LONGEST: usize = 200;
 pub struct Paging {
     pub filter: Filter,
     pub window: Window,
-    list: [u8; 8],
+    pages: Pages,
 }
+
+/// The cursors of one list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pages([u8; 8]);
 
 impl Paging {
     /// `list`: the tool, and what else of its arguments narrows the list.
@@ -38,23 +42,22 @@ impl Paging {
         let team = cx.call.team();
         // By the words of the caller: `7d` is another moment in every call, and still the same list.
         let words = |moment: &Option<(i64, String)>| moment.as_ref().map(|(_, said)| said.clone());
-        let list = fingerprint(&(list, team, &text, &model, words(&since), words(&until)));
+        let pages = Pages::of(&(list, team, &text, &model, words(&since), words(&until)));
         let after = match args.text("cursor", LONGEST)? {
             None => None,
             Some(_) if offset > 0 => {
                 return Err(bad("offset", "`offset` counts from the start: give it or `cursor`.".into()));
             }
-            Some(cursor) => Some(place(&cursor, list).ok_or_else(foreign)?),
+            Some(cursor) => Some(pages.place(&cursor).ok_or_else(foreign)?),
         };
         let (since_us, until_us) = (since.map(|(at, _)| at), until.map(|(at, _)| at));
         let filter = Filter { model, text, since_us, until_us, ..Filter::of_team(team) };
-        Ok(Paging { filter, window: Window { limit, offset, after }, list })
+        Ok(Paging { filter, window: Window { limit, offset, after }, pages })
     }
 
     /// Leads to what comes after a row.
     pub fn cursor(&self, last: Place) -> String {
-        let parts = [&last.created_us.to_be_bytes()[..], last.id.as_bytes(), &self.list];
-        BASE64.encode(parts.concat())
+        self.pages.cursor(last)
     }
 }
 
@@ -64,19 +67,28 @@ fn foreign() -> Refused {
     bad("cursor", text.into())
 }
 
-fn place(cursor: &str, list: [u8; 8]) -> Option<Place> {
-    let bytes: [u8; 32] = BASE64.decode(cursor.trim()).ok()?.try_into().ok()?;
-    let (created, rest) = bytes.split_first_chunk::<8>()?;
-    let (id, of) = rest.split_first_chunk::<16>()?;
-    let place = Place { created_us: i64::from_be_bytes(*created), id: Uuid::from_bytes(*id) };
-    (of == list).then_some(place)
-}
+impl Pages {
+    /// `list`: what tells it from others.
+    pub fn of<T: serde::Serialize>(list: &T) -> Pages {
+        let text = serde_json::to_vec(list).unwrap_or_default();
+        let mut short = [0; 8];
+        short.copy_from_slice(&digest(&SHA256, &text).as_ref()[..8]);
+        Pages(short)
+    }
 
-fn fingerprint<T: serde::Serialize>(list: &T) -> [u8; 8] {
-    let text = serde_json::to_vec(list).unwrap_or_default();
-    let mut short = [0; 8];
-    short.copy_from_slice(&digest(&SHA256, &text).as_ref()[..8]);
-    short
+    pub fn cursor(self, last: Place) -> String {
+        let parts = [&last.created_us.to_be_bytes()[..], last.id.as_bytes(), &self.0];
+        BASE64.encode(parts.concat())
+    }
+
+    /// `None`: the cursor is not of this list.
+    pub fn place(self, cursor: &str) -> Option<Place> {
+        let bytes: [u8; 32] = BASE64.decode(cursor.trim()).ok()?.try_into().ok()?;
+        let (created, rest) = bytes.split_first_chunk::<8>()?;
+        let (id, of) = rest.split_first_chunk::<16>()?;
+        let place = Place { created_us: i64::from_be_bytes(*created), id: Uuid::from_bytes(*id) };
+        (of == self.0).then_some(place)
+    }
 }
 
 #[cfg(test)]
@@ -86,13 +98,12 @@ mod tests {
     #[test]
     fn a_cursor_is_a_place_in_one_list() {
         let last = Place { created_us: 1_795_262_400_000_123, id: Uuid::new_v4() };
-        let (mine, other) = (fingerprint(&("list_jobs", "a")), fingerprint(&("list_jobs", "b")));
-        let paging = Paging { filter: Filter::default(), window: Window::first(1), list: mine };
-        let cursor = paging.cursor(last);
-        assert!(cursor.len() <= 43 && place(&cursor, mine) == Some(last), "{cursor}");
-        assert_eq!(place(&cursor, other), None);
+        let (mine, other) = (Pages::of(&("list_jobs", "a")), Pages::of(&("list_jobs", "b")));
+        let cursor = mine.cursor(last);
+        assert!(cursor.len() <= 43 && mine.place(&cursor) == Some(last), "{cursor}");
+        assert_eq!(other.place(&cursor), None);
         for broken in ["", "x", &cursor[1..], &format!("{cursor}AAAA")] {
-            assert_eq!(place(broken, mine), None, "{broken}");
+            assert_eq!(mine.place(broken), None, "{broken}");
         }
     }
 }

@@ -14,12 +14,16 @@ use crate::{
     store::{State, StoreError},
 };
 use plugin_api::Adjustment;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{fmt::Display, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 /// When a caller may ask again about what is still running.
 pub const ASK_AGAIN_MS: u64 = 2_000;
+/// A job ends sooner by itself.
+pub const LONGEST: Duration = Duration::from_secs(86_400);
 const IDS_MAX: usize = 20;
 
 /// The arguments of every waiting tool.
@@ -64,6 +68,30 @@ impl Display for Word {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(asked(self.0))
     }
+}
+
+/// What is kept with a job whose call is answered by a task: all that its answer needs and the job does not know.
+#[derive(Default, Serialize, Deserialize)]
+struct Memo {
+    /// The argument, where it was given.
+    #[serde(rename = "return", skip_serializing_if = "Option::is_none")]
+    delivery: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<Adjustment>,
+}
+
+/// `None`: there is nothing to remember.
+pub fn memo(delivery: Option<String>, notes: Vec<Adjustment>) -> Option<Value> {
+    let plain = delivery.is_none() && notes.is_empty();
+    (!plain).then(|| serde_json::to_value(Memo { delivery, notes }).unwrap_or_default())
+}
+
+/// The answer of a call that was answered by a task.
+pub async fn remembered(cx: Cx<'_>, view: &JobView) -> Result<Answer, ToolError> {
+    let memo = view.memo().and_then(|memo| Memo::deserialize(memo).ok()).unwrap_or_default();
+    let given = Map::from_iter(memo.delivery.map(|word| ("return".to_owned(), word.into())));
+    let delivery = delivery(cx, &mut Arguments::new(&given), None)?;
+    answer(cx, std::slice::from_ref(view), true, delivery, memo.notes).await
 }
 
 pub async fn wait_for_completion(cx: Cx<'_>, mut args: Arguments) -> Result<Answer, ToolError> {

@@ -204,6 +204,7 @@ fn check_name(headers: &Headers, request: &Request) -> Result<(), Fault> {
     let parameter = match request.method.as_str() {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
         _ => return Ok(()),
     };
     let body = request.params.get(parameter).and_then(Value::as_str);

@@ -70,12 +70,12 @@ pub enum Heard {
     Alive,
 }
 
-/// The resources that a subscription hears of.
+/// What a subscription hears of beside the lists.
 pub trait Watched: Send {
-    /// Those that are watched.
-    fn uris(&self) -> Vec<String>;
-    /// The next one that has changed. May be dropped and called again.
-    fn next(&mut self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
+    /// That, as the acknowledgement says it.
+    fn honoured(&self) -> Map<String, Value>;
+    /// The next notification: its method and its parameters, an object. May be dropped and called again.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = (&'static str, Value)> + Send + '_>>;
 }
 
 /// One open subscription.
@@ -104,8 +104,8 @@ impl Subscription {
         let told = news.borrow_and_update().lists;
         let meta = json!({key!("subscriptionId"): &id});
         let mut acknowledged = json!({"notifications": lists, "_meta": meta});
-        if let Some(watched) = &watched {
-            acknowledged["notifications"]["resourceSubscriptions"] = json!(watched.uris());
+        for (name, honoured) in watched.iter().flat_map(|watched| watched.honoured()) {
+            acknowledged["notifications"][name] = honoured;
         }
         let waiting = [frame::notification("notifications/subscriptions/acknowledged", acknowledged)].into();
         let next_beat = Instant::now() + heartbeat;
@@ -134,9 +134,9 @@ impl Subscription {
             } else {
                 tokio::select! {
                     changed = self.news.changed() => self.ended = changed.is_err(),
-                    uri = next_watched(&mut self.watched) => {
-                        let params = json!({"uri": uri, "_meta": {key!("subscriptionId"): &self.id}});
-                        self.waiting.push_back(frame::notification("notifications/resources/updated", params));
+                    (method, mut params) = next_watched(&mut self.watched) => {
+                        params["_meta"] = json!({key!("subscriptionId"): &self.id});
+                        self.waiting.push_back(frame::notification(method, params));
                     }
                     () = sleep_until(self.next_beat) => {
                         self.next_beat = Instant::now() + self.heartbeat;
@@ -155,7 +155,7 @@ impl Subscription {
     }
 }
 
-async fn next_watched(watched: &mut Option<Box<dyn Watched>>) -> String {
+async fn next_watched(watched: &mut Option<Box<dyn Watched>>) -> (&'static str, Value) {
     match watched {
         Some(watched) => watched.next().await,
         None => std::future::pending().await,

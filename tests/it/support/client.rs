@@ -100,10 +100,16 @@ impl Client {
     }
 
     /// A request of 2026-07-28, with the headers and `_meta` that era wants.
-    pub async fn modern(&self, method: &str, mut params: Value) -> (StatusCode, HeaderMap, Value) {
+    pub async fn modern(&self, method: &str, params: Value) -> (StatusCode, HeaderMap, Value) {
+        let answer = self.modern_as(json!({}), method, params).await;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        (status, headers, answer.json().await.expect("the answer is JSON"))
+    }
+    /// The same of a client with these capabilities; the answer may be a stream.
+    pub async fn modern_as(&self, capabilities: Value, method: &str, mut params: Value) -> Response {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
             "io.modelcontextprotocol/clientInfo": {"name": "story", "version": "1"},
         });
         let mut call = self.http.post(format!("{}/mcp", self.url)).bearer_auth(&self.key);
@@ -112,13 +118,11 @@ impl Client {
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", method);
-        if let Some(name) = params["name"].as_str() {
+        if let Some(name) = params["name"].as_str().or(params["taskId"].as_str()) {
             call = call.header("mcp-name", name);
         }
         let body = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
-        let answer = call.body(body.to_string()).send().await.expect("the gateway answers");
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        (status, headers, answer.json().await.expect("the answer is JSON"))
+        call.body(body.to_string()).send().await.expect("the gateway answers")
     }
 
     pub async fn tool(&self, name: &str, arguments: Value) -> ToolResult {
