@@ -4,6 +4,7 @@ use super::{
     Inner, Mcp, Sessions,
     batch::Batch,
     call::{Call, Peer, Profile},
+    delivery::{self, Hears},
     dispatch,
     errors::Fault,
     line::Line,
@@ -156,14 +157,19 @@ impl Mcp {
                 Err(fault) => whole(frame::refusal(Some(&request.id), &fault, NoId::Omitted), accept),
             };
         }
-        let token = progress_token(&request).filter(|_| accept.stream);
+        let hears = delivery::hears(&call, accept, progress_token(&request), request.method == "tools/call");
         let talks = accept.stream && self.inner.extra_for(&request).is_some();
-        if token.is_none() && !talks {
+        if hears == Hears::Nothing && !talks {
             return whole(self.start(call, request).await, accept);
         }
+        let token = match hears {
+            Hears::Progress(token) => Some(token),
+            Hears::Comments | Hears::Nothing => None,
+        };
         let (sender, moments) = watch::channel(None);
         let (line, said) = talks.then(|| mpsc::channel(LINE)).unzip();
-        let call = Call { moments: Some(sender), line: line.map(Line::new), ..call };
+        let sender = (token.is_some() || talks).then_some(sender);
+        let call = Call { moments: sender, line: line.map(Line::new), ..call };
         let running = self.start(call, request);
         let heartbeat = *self.inner.settings.load().heartbeat;
         let mut narrated = Narrated::new(running, moments, token, heartbeat);

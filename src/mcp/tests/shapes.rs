@@ -158,11 +158,11 @@ async fn every_shape_fits_its_output_schema() {
         ("wait_for_completion", json!({"job_id": done})),
         ("wait_for_completion", json!({"job_id": failed})),
         ("wait_for_completion", json!({"job_id": cancelled})),
-        ("wait_for_completion", json!({"job_id": running})),
+        ("wait_for_completion", json!({"job_id": running, "max_wait_seconds": 1})),
         ("wait_for_completion", json!({"job_id": nobody})),
         ("wait_for_completion", json!({"job_ids": [done, done]})),
         ("wait_for_completion", json!({"job_ids": [done, failed]})),
-        ("wait_for_completion", json!({"job_ids": [done, failed, running]})),
+        ("wait_for_completion", json!({"job_ids": [done, failed, running], "max_wait_seconds": 1})),
         ("wait_for_completion", json!({})),
         ("list_generations", json!({})),
         ("list_jobs", json!({"status": "cancelled", "limit": "5"})),
@@ -403,6 +403,29 @@ async fn a_clients_own_entry_decides_for_it() {
     let result = |response: &Response<Bytes>| body(response)["result"].clone();
     assert_eq!(kinds(&result(&scene.whole(call("Quiet-Client")).await)), ["text", "resource_link"]);
     assert_eq!(kinds(&result(&scene.whole(call("other")).await)), ["text", "image", "resource_link"]);
+}
+
+#[tokio::test]
+async fn a_terminal_gets_links_unless_an_entry_says_otherwise() {
+    let rule = ClientRule {
+        matches: "claude-code*".into(),
+        result: Some(Return::Preview),
+        inline_max: None,
+        wait_ceiling: None,
+    };
+    for (clients, expected) in
+        [(vec![], &["text", "resource_link"][..]), (vec![rule], &["text", "image", "resource_link"])]
+    {
+        let settings = Settings { clients, ..Settings::default() };
+        let scene = Scene::with(settings, ServerInfo::default());
+        let done = scene.fake.job(State::Completed);
+        // As mcp-remote passes a name on.
+        let meta =
+            json!({"io.modelcontextprotocol/clientInfo": {"name": "claude-code (via mcp-remote 0.15.1)"}});
+        let params = json!({"name": "wait_for_completion", "arguments": {"job_id": done}, "_meta": meta});
+        let response = scene.whole(Peer::Modern.request("tools/call", params)).await;
+        assert_eq!(kinds(&body(&response)["result"]), expected);
+    }
 }
 
 #[tokio::test]
