@@ -43,6 +43,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError>;
     fn models(&self, owner: &Owner) -> Vec<ModelView>;
     fn providers(&self, owner: &Owner) -> Vec<ProviderView>;
+    /// Whether the team is offered a tool.
+    fn offers(&self, team: &str, tool: &str) -> bool;
     async fn reload(&self) -> Outcome;
     /// `None`: `models` is to be asked each time.
     fn offered(&self, _: &Owner) -> Option<Offered> {
@@ -124,6 +126,9 @@ impl Backend for Live {
     }
     fn providers(&self, owner: &Owner) -> Vec<ProviderView> {
         self.jobs.providers(owner)
+    }
+    fn offers(&self, team: &str, tool: &str) -> bool {
+        self.jobs.offers(team, tool)
     }
     async fn reload(&self) -> Outcome {
         self.reload.reload().await

@@ -92,8 +92,9 @@ impl Call {
 }
 
 impl Inner {
-    /// Whether the configuration offers a tool.
-    pub fn offers(&self, tool: &str) -> bool {
-        self.settings.load().tools.iter().any(|pattern| glob::fits(pattern, tool))
+    /// Whether the configuration offers a tool to this caller: to all, and to its team.
+    pub fn offers(&self, call: &Call, tool: &str) -> bool {
+        let to_all = self.settings.load().tools.iter().any(|pattern| glob::fits(pattern, tool));
+        to_all && self.backend.offers(call.team(), tool)
     }
 }

@@ -436,3 +436,35 @@ async fn tools_that_are_not_offered_do_not_exist() {
     let response = scene.whole(Peer::Legacy.call("generate_image", json!({"prompt": "a"}))).await;
     assert_eq!(body(&response)["error"]["code"], -32602);
 }
+
+#[tokio::test]
+async fn a_team_is_offered_its_own_tools_in_every_era_and_on_both_paths() {
+    let settings = Settings { tools: vec!["*_image*".into(), "list_*".into()], ..Settings::default() };
+    let scene = Scene::with(settings, ServerInfo::default());
+    *scene.fake.tools.lock() = vec!["list_jobs".into(), "get_*".into(), "generate_image".into()];
+    for (profile, peer) in
+        [Profile::Job, Profile::Blocking].into_iter().flat_map(|p| Peer::ALL.map(|peer| (p, peer)))
+    {
+        let ask = async |request| match scene.reply_of(profile, request).await {
+            Reply::Whole(response) => body(&response),
+            _ => panic!("a stream was not expected"),
+        };
+        let list = ask(peer.request("tools/list", json!({}))).await;
+        let listed: Vec<&str> = list["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(listed, ["generate_image", "list_jobs", "get_image_data"], "{profile:?} {peer:?}");
+        for name in ["list_generations", "get_quota", "edit_image"] {
+            let told = |answer: Value| answer.to_string().replace(name, "NAME");
+            let theirs = told(ask(peer.call(name, json!({}))).await);
+            assert!(theirs.contains("NAME"), "{theirs}");
+            let nobodys = ask(peer.call("paint", json!({}))).await.to_string().replace("paint", "NAME");
+            assert_eq!(theirs, nobodys, "{profile:?} {peer:?} {name}: as one that does not exist");
+        }
+        assert!(ask(peer.call("list_jobs", json!({}))).await["error"].is_null(), "{profile:?} {peer:?}");
+    }
+    assert!(scene.fake.made().is_empty());
+}

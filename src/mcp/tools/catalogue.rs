@@ -226,7 +226,7 @@ struct Annotations {
 
 /// The tools this caller may use.
 pub fn mine(inner: &Inner, call: &Call) -> Vec<Tool> {
-    let mine = |tool: &Tool| inner.offers(tool.name()) && call.principal.may(tool.scope());
+    let mine = |tool: &Tool| inner.offers(call, tool.name()) && call.principal.may(tool.scope());
     Tool::ALL.into_iter().filter(mine).collect()
 }
 

@@ -89,7 +89,7 @@ impl Answer {
 type Given<'a> = Option<&'a Map<String, Value>>;
 
 /// The tool and the arguments of a `tools/call`.
-fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Given<'a>), Fault> {
+fn read<'a>(inner: &Inner, call: &Call, params: &'a Map<String, Value>) -> Result<(Tool, Given<'a>), Fault> {
     let name = match params.get("name") {
         Some(Value::String(name)) => name,
         _ => return Err(Fault::invalid_params("missing tool name")),
@@ -99,7 +99,7 @@ fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Give
         Some(Value::Object(arguments)) => Some(arguments),
         Some(_) => return Err(Fault::invalid_params("arguments must be an object")),
     };
-    let tool = Tool::find(name).filter(|tool| inner.offers(tool.name()));
+    let tool = Tool::find(name).filter(|tool| inner.offers(call, tool.name()));
     let tool = tool.ok_or_else(|| {
         let short: String = name.chars().take(100).collect();
         Fault::invalid_params(&format!("unknown tool: {short}"))
@@ -110,7 +110,7 @@ fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Give
 /// The name of a tool that is not there: clients of the blocking profile read that in a result.
 fn unknown<'a>(inner: &Inner, call: &Call, params: &'a Map<String, Value>) -> Option<&'a str> {
     let name = params.get("name")?.as_str()?;
-    let known = || Tool::find(name).is_some_and(|tool| inner.offers(tool.name()));
+    let known = || Tool::find(name).is_some_and(|tool| inner.offers(call, tool.name()));
     (call.profile == Profile::Blocking && !known()).then_some(name)
 }
 
@@ -120,7 +120,7 @@ pub fn admit(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<
     if unknown(inner, call, params).is_some() {
         return Ok(());
     }
-    let (tool, _) = read(inner, params)?;
+    let (tool, _) = read(inner, call, params)?;
     match tool.scope() {
         scope if call.principal.may(scope) => Ok(()),
         scope => Err(Fault::insufficient_scope(scope)),
@@ -133,7 +133,7 @@ pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Re
     if let Some(name) = unknown(inner, call, params) {
         return result(call, blocking::unknown_tool(name));
     }
-    let (tool, arguments) = read(inner, params)?;
+    let (tool, arguments) = read(inner, call, params)?;
     let none = Map::new();
     let args = Arguments::new(arguments.unwrap_or(&none));
     let cx = Cx { inner, call, tool, meta: frame::meta(params) };
