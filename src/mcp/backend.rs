@@ -63,6 +63,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Largest upload, in bytes.
     fn upload_max(&self) -> u64;
     fn link(&self, image: &Image) -> Link;
+    /// Where links to images lead: `scheme://host:port` each, none for files.
+    fn image_origins(&self) -> Vec<String>;
     fn local_path(&self, image: &Image) -> Option<String>;
 }
 
@@ -155,6 +157,9 @@ impl Backend for Live {
     }
     fn link(&self, image: &Image) -> Link {
         self.images.link(image)
+    }
+    fn image_origins(&self) -> Vec<String> {
+        self.images.origins()
     }
     fn local_path(&self, image: &Image) -> Option<String> {
         self.images.local_path(image)

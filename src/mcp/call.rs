@@ -33,6 +33,8 @@ pub struct Peer {
     pub client: Option<String>,
     /// A plain POST of a program that knows no MCP library, such as the first predecessor's clients.
     pub bare: bool,
+    /// It renders the pages of MCP Apps.
+    pub apps: bool,
 }
 
 impl Peer {

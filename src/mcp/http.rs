@@ -1,7 +1,7 @@
 //! MCP over HTTP: one POST in, one answer out, whole or as a stream. Eras live side by side, decided per request.
 
 use super::{
-    Inner, Mcp, Sessions,
+    Inner, Mcp, Sessions, apps,
     batch::Batch,
     call::{Call, Peer, Profile},
     delivery::{self, Hears},
@@ -230,7 +230,7 @@ impl Mcp {
         let peer = match era::classify(headers, Some((&request.method, &request.params)))? {
             Era::Modern => {
                 let peer = headers::check_modern(Some(headers), request)?;
-                Peer { version: Version::V2026_07_28, client: peer.client, bare: false }
+                Peer { version: Version::V2026_07_28, client: peer.client, bare: false, apps: peer.apps }
             }
             Era::Legacy(version) => {
                 // A handshake opens a session and belongs to none.
@@ -299,9 +299,10 @@ fn legacy_peer(version: Version, headers: &Headers, request: &Request, session: 
     let named = info.and_then(|info| info.get("name")).and_then(Value::as_str).map(str::to_owned);
     let agreed = session.as_ref().filter(|_| headers.version == headers::Header::Absent);
     let version = agreed.and_then(Session::version).unwrap_or(version);
+    let apps = session.as_ref().is_some_and(|session| session.apps);
     let client = named.or_else(|| session.and_then(|session| session.client));
     let bare = client.is_none() && !headers.from_library;
-    Peer { version, client, bare }
+    Peer { version, client, bare, apps }
 }
 
 /// The token a caller wants progress under.
@@ -453,7 +454,8 @@ impl Inner {
             request.params.get("clientInfo").and_then(|info| info.get("name")).and_then(Value::as_str);
         opens.then(|| {
             let version = dispatch::agreed(request);
-            self.sessions.open(&call.principal, version, client, self.clock.now_ms())
+            let apps = apps::renders(request.params.get("capabilities"));
+            self.sessions.open(&call.principal, version, client, apps, self.clock.now_ms())
         })
     }
 

@@ -6,6 +6,7 @@
 //! Origin, authentication, rates and body sizes are the edge's; what is left of HTTP here are plain [`http`](::http)
 //! types.
 
+mod apps;
 mod backend;
 mod batch;
 mod call;

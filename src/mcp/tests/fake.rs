@@ -382,6 +382,9 @@ impl Backend for Fake {
         self.counted.lock().push((filter.clone(), by));
         Ok(self.used.lock().clone())
     }
+    fn image_origins(&self) -> Vec<String> {
+        vec!["https://images.example.com".into()]
+    }
     fn offers(&self, _: &str, tool: &str) -> bool {
         self.tools.lock().iter().any(|pattern| crate::providers::glob::fits(pattern, tool))
     }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    mcp::{Inner, call::Call},
+    mcp::{Inner, apps, call::Call},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -213,6 +213,9 @@ struct Listed {
     input_schema: InputSchema,
     output_schema: Value,
     annotations: Annotations,
+    /// For clients that render the page that shows its result.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<apps::ToolMeta>,
 }
 
 #[derive(Serialize)]
@@ -251,6 +254,7 @@ pub fn list(inner: &Inner, call: &Call, mine: &[Tool]) -> ToolList {
                 idempotent_hint: effect != Effect::Makes,
                 open_world_hint: effect == Effect::Makes,
             },
+            meta: call.peer.apps.then(|| apps::shown(tool, call.profile)).flatten(),
         }
     };
     ToolList { tools: mine.iter().copied().filter(useful).map(listed).collect() }

@@ -31,13 +31,15 @@ struct Of {
     tools: Vec<Tool>,
     ceiling: Duration,
     modern: bool,
+    apps: bool,
     profile: Profile,
 }
 
 impl Of {
     fn is(&self, other: &Of) -> bool {
-        let Of { offered, tools, ceiling, modern, profile } = self;
+        let Of { offered, tools, ceiling, modern, apps, profile } = self;
         *modern == other.modern
+            && *apps == other.apps
             && *profile == other.profile
             && *ceiling == other.ceiling
             && *tools == other.tools
@@ -73,7 +75,8 @@ pub fn result(
     let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
     let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
     let ceiling = inner.wait_ceiling(call, 1);
-    let of = Of { offered, tools, ceiling, modern: call.peer.is_modern(), profile: call.profile };
+    let peer = &call.peer;
+    let of = Of { offered, tools, ceiling, modern: peer.is_modern(), apps: peer.apps, profile: call.profile };
     if let Some(kept) = inner.lists.find(&of) {
         return Ok((*kept).to_owned());
     }
