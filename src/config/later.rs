@@ -26,11 +26,6 @@ const LATER: &[Line] = &[
         |c| c.teams.values().any(|t| t.retention.prompts.is_some()),
         "`retention.prompts` is not applied yet: prompts live as long as the job's row",
     ),
-    (
-        "teams",
-        |c| c.teams.values().any(|t| t.tools != ["*"]),
-        "`tools` of a team are not narrowed yet: it is offered what `mcp.tools` offers",
-    ),
     ("telemetry.log.prompts", |c| c.telemetry.log.prompts, "prompts are never logged yet"),
 ];
 

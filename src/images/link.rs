@@ -141,6 +141,29 @@ impl Links {
         }
     }
 
+    /// Every origin that a link can have.
+    pub fn origins(&self, storage: &Storage) -> Vec<String> {
+        let gateway = match &self.base {
+            LinkBase::Http(url) => Some(url.load().to_string()),
+            LinkBase::File => None,
+        };
+        let elsewhere = match self.delivery {
+            Delivery::BaseUrl => self.base_url.clone(),
+            Delivery::Presigned => storage.presigned("origin", Duration::from_secs(60)),
+            Delivery::Signed | Delivery::Public => None,
+        };
+        let mut origins: Vec<String> = Vec::new();
+        for url in gateway.into_iter().chain(elsewhere) {
+            let origin = Url::parse(&url).map(|url| url.origin());
+            if let Some(origin) = origin.ok().filter(|o| o.is_tuple()).map(|o| o.ascii_serialization())
+                && !origins.contains(&origin)
+            {
+                origins.push(origin);
+            }
+        }
+        origins
+    }
+
     /// Whether a request may see the image; the seconds that its link still runs (`None`: without end).
     pub fn admit(&self, id: Uuid, ending: &str, query: &str, now_us: i64) -> Result<Option<i64>, Denied> {
         if self.delivery == Delivery::Public {

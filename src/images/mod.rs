@@ -261,6 +261,11 @@ impl Images {
         self.links.link(image, link::extension(image), self.clock.now_us(), &self.storage)
     }
 
+    /// Where links to images lead: `scheme://host:port` each, none for files.
+    pub fn origins(&self) -> Vec<String> {
+        self.links.origins(&self.storage)
+    }
+
     /// A link to the thumbnail, `{id}-thumb.webp`; `None` where there is none, or nobody to serve it.
     pub fn thumbnail_link(&self, image: &Image) -> Option<Link> {
         let mime = Mime::parse(&image.mime)?;

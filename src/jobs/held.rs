@@ -36,7 +36,7 @@ impl Held {
     }
 
     pub fn set_percent(&self, percent: f32) {
-        self.state.lock().percent = Some(percent.clamp(0.0, 100.0));
+        self.state.lock().percent = Some((percent.clamp(0.0, 100.0) * 100.0).round() / 100.0);
     }
 
     pub fn percent(&self) -> Option<f32> {

@@ -282,6 +282,11 @@ impl Jobs {
         self.0.models(owner)
     }
 
+    /// Whether a team is offered a tool, of those that the face has.
+    pub fn offers(&self, team: &str, tool: &str) -> bool {
+        self.0.live.load().rules.offers(team, tool)
+    }
+
     /// Takes the bytes of an upload slot, once: its id, and what was stored.
     ///
     /// # Errors

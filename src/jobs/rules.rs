@@ -3,7 +3,7 @@
 use crate::{
     auth::{KeepImages, Team},
     limits,
-    providers::{Registry, Upstream},
+    providers::{Registry, Upstream, glob},
     store::{Caps, Raise, Shares, TeamShare},
 };
 use plugin_api::value::Limits;
@@ -36,6 +36,12 @@ impl Rules {
     /// Globs of the models an owner may use.
     pub fn models(&self, team: &str, key: &str) -> Vec<String> {
         self.key_models.get(key).cloned().unwrap_or_else(|| self.team(team).models)
+    }
+
+    /// Whether a team is offered a tool, of those that there are.
+    pub fn offers(&self, team: &str, tool: &str) -> bool {
+        let entry = self.teams.get(team).or_else(|| self.teams.get("default"));
+        entry.is_none_or(|team| team.tools.iter().any(|pattern| glob::fits(pattern, tool)))
     }
 
     pub fn queued_jobs(&self, team: &str) -> Option<u64> {
@@ -74,5 +80,31 @@ impl Rules {
 
     pub fn caps(&self, registry: &Registry, instance: &str, team: &str, key: &str) -> Caps {
         self.shares(registry).caps(instance, team, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teams_tools_are_its_own_else_those_of_default_else_all() {
+        let team =
+            |tools: &[&str]| Team { tools: tools.iter().map(|t| (*t).into()).collect(), ..Team::default() };
+        let mut rules = Rules::default();
+        assert!(rules.offers("anybody", "edit_image"));
+        rules.teams.insert("default".into(), team(&["list_*"]));
+        rules.teams.insert("design".into(), team(&["*image*", "list_jobs"]));
+        rules.teams.insert("locked".into(), team(&[]));
+        for (name, tool, offered) in [
+            ("anybody", "list_models", true),
+            ("anybody", "edit_image", false),
+            ("design", "edit_image", true),
+            ("design", "list_jobs", true),
+            ("design", "list_models", false),
+            ("locked", "list_models", false),
+        ] {
+            assert_eq!(rules.offers(name, tool), offered, "{name} {tool}");
+        }
     }
 }

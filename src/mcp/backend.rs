@@ -43,6 +43,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn usage(&self, filter: &Filter, by: By) -> Result<Vec<Used>, StoreError>;
     fn models(&self, owner: &Owner) -> Vec<ModelView>;
     fn providers(&self, owner: &Owner) -> Vec<ProviderView>;
+    /// Whether the team is offered a tool.
+    fn offers(&self, team: &str, tool: &str) -> bool;
     async fn reload(&self) -> Outcome;
     /// `None`: `models` is to be asked each time.
     fn offered(&self, _: &Owner) -> Option<Offered> {
@@ -63,6 +65,8 @@ pub trait Backend: Send + Sync + 'static {
     /// How long a finished job is kept at least.
     fn retention(&self) -> Duration;
     fn link(&self, image: &Image) -> Link;
+    /// Where links to images lead: `scheme://host:port` each, none for files.
+    fn image_origins(&self) -> Vec<String>;
     fn local_path(&self, image: &Image) -> Option<String>;
 }
 
@@ -127,6 +131,9 @@ impl Backend for Live {
     fn providers(&self, owner: &Owner) -> Vec<ProviderView> {
         self.jobs.providers(owner)
     }
+    fn offers(&self, team: &str, tool: &str) -> bool {
+        self.jobs.offers(team, tool)
+    }
     async fn reload(&self) -> Outcome {
         self.reload.reload().await
     }
@@ -155,6 +162,9 @@ impl Backend for Live {
     }
     fn link(&self, image: &Image) -> Link {
         self.images.link(image)
+    }
+    fn image_origins(&self) -> Vec<String> {
+        self.images.origins()
     }
     fn local_path(&self, image: &Image) -> Option<String> {
         self.images.local_path(image)

@@ -1,7 +1,7 @@
 //! Who calls, what their peer understands, and what they may wait for.
 
 use super::{
-    ClientRule, Inner, Return, Settings,
+    Inner,
     line::Line,
     watching::WatchList,
     wire::{era::Version, headers::Mirrored},
@@ -11,7 +11,7 @@ use crate::{
     jobs::{Moment, Owner},
     providers::glob,
 };
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ pub struct Peer {
     pub client: Option<String>,
     /// A plain POST of a program that knows no MCP library, such as the first predecessor's clients.
     pub bare: bool,
+    /// It renders the pages of MCP Apps.
+    pub apps: bool,
 }
 
 impl Peer {
@@ -91,66 +93,10 @@ impl Call {
     }
 }
 
-/// Extra time a plain POST waits, per job: what the first predecessor gave it.
-const BARE_WAIT: Duration = Duration::from_secs(60);
-const BARE_WAIT_PER_JOB: Duration = Duration::from_secs(3);
-
-/// Longest wait of the blocking profile, whose clients wait as long as it takes: a job's own deadline ends it sooner.
-const BLOCKING_WAIT: Duration = Duration::from_secs(86_400);
-
-/// How images are handed to one caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
-    pub result: Return,
-    /// Largest preview inside an answer, in bytes.
-    pub inline_max: u64,
-    /// Largest whole image inside an answer, in bytes.
-    pub full_max: u64,
-}
-
-/// The entry of `mcp.clients` for this peer.
-fn rule<'a>(settings: &'a Settings, peer: &Peer) -> Option<&'a ClientRule> {
-    let name = peer.client.as_deref()?;
-    settings.clients.iter().find(|rule| glob::fits(&rule.matches, name))
-}
-
 impl Inner {
-    /// Longest time a wait for `jobs` jobs may hold this caller's request.
-    pub fn wait_ceiling(&self, call: &Call, jobs: usize) -> Duration {
-        let settings = self.settings.load();
-        let own = rule(&settings, &call.peer).and_then(|rule| rule.wait_ceiling).map(|span| *span);
-        match call.profile {
-            Profile::Blocking => own.unwrap_or(BLOCKING_WAIT),
-            Profile::Job if call.peer.bare => {
-                BARE_WAIT + BARE_WAIT_PER_JOB * u32::try_from(jobs).unwrap_or(u32::MAX)
-            }
-            Profile::Job => own.unwrap_or(*settings.wait_ceiling),
-        }
-    }
-
-    /// How finished images go into an answer, when the call does not say it.
-    pub fn delivery(&self, call: &Call) -> Delivery {
-        let settings = self.settings.load();
-        let result = &settings.result;
-        let rule = rule(&settings, &call.peer);
-        let own = rule.and_then(|rule| rule.result);
-        let inline = rule.and_then(|rule| rule.inline_max);
-        let inline_max = inline.unwrap_or(result.inline_max).0;
-        match call.profile {
-            Profile::Blocking => Delivery {
-                result: own.unwrap_or(Return::Full),
-                inline_max,
-                full_max: inline.unwrap_or(settings.full_max).0,
-            },
-            Profile::Job => {
-                let usual = if call.peer.bare { Return::Link } else { own.unwrap_or(result.default) };
-                Delivery { result: usual, inline_max, full_max: inline_max }
-            }
-        }
-    }
-
-    /// Whether the configuration offers a tool.
-    pub fn offers(&self, tool: &str) -> bool {
-        self.settings.load().tools.iter().any(|pattern| glob::fits(pattern, tool))
+    /// Whether the configuration offers a tool to this caller: to all, and to its team.
+    pub fn offers(&self, call: &Call, tool: &str) -> bool {
+        let to_all = self.settings.load().tools.iter().any(|pattern| glob::fits(pattern, tool));
+        to_all && self.backend.offers(call.team(), tool)
     }
 }

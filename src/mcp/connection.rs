@@ -2,7 +2,7 @@
 //! the other, its requests run beside each other, and whatever is to be told goes one way out.
 
 use super::{
-    Mcp,
+    Mcp, apps,
     batch::Batch,
     call::{Call, Peer, Profile},
     dispatch,
@@ -68,6 +68,7 @@ pub struct Connection {
     /// Settled by `initialize`; from then on this client is legacy.
     agreed: Option<Version>,
     client: Option<String>,
+    apps: bool,
     running: JoinSet<()>,
     /// The requests that run, to be cancelled by id.
     open: HashMap<Id, AbortHandle>,
@@ -98,6 +99,7 @@ impl Connection {
             eras,
             agreed: None,
             client: None,
+            apps: false,
             running: JoinSet::new(),
             open: HashMap::new(),
             outbox,
@@ -282,7 +284,7 @@ impl Connection {
         let peer = match era {
             Era::Modern => {
                 let peer = headers::check_modern(None, request)?;
-                Peer { version: Version::V2026_07_28, client: peer.client, bare: false }
+                Peer { version: Version::V2026_07_28, client: peer.client, bare: false, apps: peer.apps }
             }
             Era::Legacy(version) => {
                 if request.method == "initialize" {
@@ -290,9 +292,10 @@ impl Connection {
                     let info = request.params.get("clientInfo");
                     self.client =
                         info.and_then(|info| info.get("name")).and_then(Value::as_str).map(str::to_owned);
+                    self.apps = apps::renders(request.params.get("capabilities"));
                 }
                 let version = self.agreed.unwrap_or(version);
-                Peer { version, client: self.client.clone(), bare: false }
+                Peer { version, client: self.client.clone(), bare: false, apps: self.apps }
             }
         };
         let call = Call {

@@ -123,7 +123,7 @@ async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawVal
         Method::Ping => raw(&serde_json::Map::new()),
         Method::Discover => raw(&Envelope::cached(inner, discover(inner, call), DISCOVER_TTL_MS, "public")),
         Method::ListTools => tools::list(inner, call, |list| cached(inner, modern, list)),
-        Method::ListResources => cached(inner, modern, resources::all()),
+        Method::ListResources => cached(inner, modern, resources::all(call)),
         Method::ListTemplates => cached(inner, modern, resources::templates()),
         Method::ListPrompts => cached(inner, modern, prompts::all()),
         Method::ReadResource => cached(inner, modern, resources::read(inner, call, &request.params).await?),

@@ -1,9 +1,10 @@
 //! MCP over HTTP: one POST in, one answer out, whole or as a stream. Eras live side by side, decided per request.
 
 use super::{
-    Inner, Mcp, Sessions,
+    Inner, Mcp, Sessions, apps,
     batch::Batch,
     call::{Call, Peer, Profile},
+    delivery::{self, Hears},
     dispatch,
     errors::Fault,
     line::Line,
@@ -157,14 +158,20 @@ impl Mcp {
                 Err(fault) => whole(frame::refusal(Some(&request.id), &fault, NoId::Omitted), accept),
             };
         }
-        let token = progress_token(&request).filter(|_| accept.stream);
+        let waits = request.method == "tools/call" || tasks::waits(&request);
+        let hears = delivery::hears(&call, accept, progress_token(&request), waits);
         let talks = accept.stream && self.inner.extra_for(&request).is_some();
-        if token.is_none() && !talks && !(accept.stream && tasks::waits(&request)) {
+        if hears == Hears::Nothing && !talks {
             return whole(self.start(call, request).await, accept);
         }
+        let token = match hears {
+            Hears::Progress(token) => Some(token),
+            Hears::Comments | Hears::Nothing => None,
+        };
         let (sender, moments) = watch::channel(None);
         let (line, said) = talks.then(|| mpsc::channel(LINE)).unzip();
-        let call = Call { moments: Some(sender), line: line.map(Line::new), ..call };
+        let sender = (token.is_some() || talks).then_some(sender);
+        let call = Call { moments: sender, line: line.map(Line::new), ..call };
         let running = self.start(call, request);
         let heartbeat = *self.inner.settings.load().heartbeat;
         let mut narrated = Narrated::new(running, moments, token, heartbeat);
@@ -223,7 +230,7 @@ impl Mcp {
         let peer = match era::classify(headers, Some((&request.method, &request.params)))? {
             Era::Modern => {
                 let peer = headers::check_modern(Some(headers), request)?;
-                Peer { version: Version::V2026_07_28, client: peer.client, bare: false }
+                Peer { version: Version::V2026_07_28, client: peer.client, bare: false, apps: peer.apps }
             }
             Era::Legacy(version) => {
                 // A handshake opens a session and belongs to none.
@@ -292,9 +299,10 @@ fn legacy_peer(version: Version, headers: &Headers, request: &Request, session: 
     let named = info.and_then(|info| info.get("name")).and_then(Value::as_str).map(str::to_owned);
     let agreed = session.as_ref().filter(|_| headers.version == headers::Header::Absent);
     let version = agreed.and_then(Session::version).unwrap_or(version);
+    let apps = session.as_ref().is_some_and(|session| session.apps);
     let client = named.or_else(|| session.and_then(|session| session.client));
     let bare = client.is_none() && !headers.from_library;
-    Peer { version, client, bare }
+    Peer { version, client, bare, apps }
 }
 
 /// The token a caller wants progress under.
@@ -446,7 +454,8 @@ impl Inner {
             request.params.get("clientInfo").and_then(|info| info.get("name")).and_then(Value::as_str);
         opens.then(|| {
             let version = dispatch::agreed(request);
-            self.sessions.open(&call.principal, version, client, self.clock.now_ms())
+            let apps = apps::renders(request.params.get("capabilities"));
+            self.sessions.open(&call.principal, version, client, apps, self.clock.now_ms())
         })
     }
 

@@ -2,14 +2,17 @@
 //!
 //! `wire` knows frames, eras, headers and streams; `http`, `sse` and `stdio` carry them; `sessions` are those of the
 //! older eras, `streams` what clients listen to, `watching` what they watch; `dispatch` answers methods;
-//! `tools` do the work through [`Backend`], `tasks` tell of work that goes on after its call. Origin, authentication,
-//! rates and body sizes are the edge's; what is left of HTTP here are plain [`http`](::http) types.
+//! `delivery` chooses how long a caller is held and how its images come back; `tools` do the work through [`Backend`],
+//! `tasks` tell of work that goes on after its call. Origin, authentication, rates and body sizes are the edge's; what is
+//! left of HTTP here are plain [`http`](::http) types.
 
+mod apps;
 mod backend;
 mod batch;
 mod call;
 mod completion;
 mod connection;
+mod delivery;
 mod dispatch;
 mod errors;
 mod extra;

@@ -1,10 +1,10 @@
 //! Resources: what there is to choose from (`providers://list`, `styles://…`, `resolutions://…`, `models://list`), and a
-//! caller's own images and jobs (`image://{id}`, `job://{id}`).
+//! caller's own images and jobs (`image://{id}`, `job://{id}`). The page of MCP Apps is one too.
 //!
 //! The first three lists and the two templates per provider are those of the second predecessor, with their shapes.
 
 use super::{
-    Inner,
+    Inner, apps,
     call::{Call, Profile},
     errors::Fault,
     tools,
@@ -42,6 +42,14 @@ struct Template {
     mime_type: Option<&'static str>,
 }
 
+/// Listed only for clients that render it.
+static GALLERY: Resource = Resource {
+    uri: apps::URI,
+    name: "Gallery",
+    description: "A page that shows the images of a tool's result",
+    mime_type: apps::MIME,
+};
+
 const fn list(uri: &'static str, name: &'static str, description: &'static str) -> Resource {
     Resource { uri, name, description, mime_type: JSON }
 }
@@ -71,7 +79,7 @@ static TEMPLATES: [Template; 4] = [
 
 #[derive(Serialize)]
 pub struct Resources {
-    resources: &'static [Resource],
+    resources: Vec<&'static Resource>,
 }
 
 #[derive(Serialize)]
@@ -80,8 +88,9 @@ pub struct Templates {
     resource_templates: &'static [Template],
 }
 
-pub fn all() -> Resources {
-    Resources { resources: &LISTED }
+pub fn all(call: &Call) -> Resources {
+    let gallery = call.peer.apps.then_some(&GALLERY);
+    Resources { resources: LISTED.iter().chain(gallery).collect() }
 }
 
 pub fn templates() -> Templates {
@@ -104,14 +113,24 @@ struct Content {
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     blob: Option<String>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<apps::PageMeta>,
+}
+
+impl Content {
+    fn new(uri: &str, mime_type: &str) -> Content {
+        Content { uri: uri.into(), mime_type: mime_type.into(), text: None, blob: None, meta: None }
+    }
 }
 
 impl Contents {
     fn text<T: Serialize>(uri: &str, value: &T) -> Result<Contents, Fault> {
         let text = serde_json::to_string_pretty(value).map_err(|_| Fault::internal())?;
-        Ok(Contents {
-            contents: [Content { uri: uri.into(), mime_type: JSON.into(), text: Some(text), blob: None }],
-        })
+        Ok(Contents::of(Content { text: Some(text), ..Content::new(uri, JSON) }))
+    }
+
+    fn of(content: Content) -> Contents {
+        Contents { contents: [content] }
     }
 }
 
@@ -166,6 +185,12 @@ pub async fn read(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Re
             let job: Option<Box<RawValue>> = tools::job_resource(inner, call, id).await?;
             Contents::text(uri, &job.ok_or_else(missing)?)
         }
+        // Read it may whoever knows of it: a host need not fetch it with the client's own connection.
+        ("ui", _) if uri == apps::URI => Ok(Contents::of(Content {
+            text: Some(apps::PAGE.into()),
+            meta: Some(apps::PageMeta::new(inner.backend.image_origins())),
+            ..Content::new(uri, apps::MIME)
+        })),
         ("image", _) => image(inner, call, uri).await?.ok_or_else(missing),
         _ => Err(missing()),
     }
@@ -207,7 +232,5 @@ async fn image(inner: &Inner, call: &Call, uri: &str) -> Result<Option<Contents>
     };
     let blob = tokio::task::spawn_blocking(move || STANDARD.encode(bytes)).await;
     let blob = blob.map_err(|_| Fault::internal())?;
-    Ok(Some(Contents {
-        contents: [Content { uri: uri.into(), mime_type: mime, text: None, blob: Some(blob) }],
-    }))
+    Ok(Some(Contents::of(Content { blob: Some(blob), ..Content::new(uri, &mime) })))
 }

@@ -52,6 +52,9 @@ pub struct Session {
     /// `clientInfo.name` of the handshake.
     #[serde(rename = "c")]
     pub client: Option<String>,
+    /// Its client renders the pages of MCP Apps.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub apps: bool,
 }
 
 impl Session {
@@ -127,12 +130,20 @@ impl Sessions {
     }
 
     /// A new id for a client of this principal.
-    pub fn open(&self, of: &Principal, version: Version, client: Option<&str>, now_ms: i64) -> String {
+    pub fn open(
+        &self,
+        of: &Principal,
+        version: Version,
+        client: Option<&str>,
+        apps: bool,
+        now_ms: i64,
+    ) -> String {
         let session = Session {
             nonce: Uuid::new_v4(),
             ends_ms: now_ms.saturating_add(i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX)),
             version: version.as_str().to_owned(),
             client: client.map(|name| name.chars().take(CLIENT_MAX).collect()),
+            apps,
         };
         let told = BASE64.encode(serde_json::to_vec(&session).unwrap_or_default());
         let tag = hmac::sign(&self.sign, &signed(&told, of));
@@ -300,20 +311,24 @@ mod tests {
     #[test]
     fn an_id_says_what_the_handshake_said_and_only_to_its_own_key() {
         let sessions = sessions();
-        let id = sessions.open(&alice(), Version::V2025_06_18, Some("cursor"), NOW);
+        let id = sessions.open(&alice(), Version::V2025_06_18, Some("cursor"), false, NOW);
         assert!(id.bytes().all(|b| b.is_ascii_graphic()), "a header can carry it: {id}");
         let found = sessions.find(&id, &alice(), NOW).unwrap();
         assert_eq!((found.version(), found.client.as_deref()), (Some(Version::V2025_06_18), Some("cursor")));
         for other in [Principal::new("team", "bob", &[]), Principal::new("other", "alice", &[])] {
             assert_eq!(sessions.find(&id, &other, NOW), None, "{other:?}");
         }
-        assert_ne!(id, sessions.open(&alice(), Version::V2025_06_18, Some("cursor"), NOW), "each is new");
+        assert_ne!(
+            id,
+            sessions.open(&alice(), Version::V2025_06_18, Some("cursor"), false, NOW),
+            "each is new"
+        );
     }
 
     #[test]
     fn an_id_ends_by_time_by_order_and_with_a_changed_letter() {
         let sessions = sessions();
-        let id = sessions.open(&alice(), Version::V2025_06_18, None, NOW);
+        let id = sessions.open(&alice(), Version::V2025_06_18, None, false, NOW);
         assert!(sessions.find(&id, &alice(), NOW + 86_399_999).is_some());
         assert!(sessions.find(&id, &alice(), NOW + 86_400_000).is_none(), "after a day");
         for n in [0, 10, id.len() - 2] {
@@ -333,7 +348,7 @@ mod tests {
     #[test]
     fn an_id_outlives_a_restart_and_a_changed_secret() {
         let old = Sessions::new(&SessionKeys { current: [2; 32], previous: Vec::new() });
-        let id = old.open(&alice(), Version::V2025_06_18, None, NOW);
+        let id = old.open(&alice(), Version::V2025_06_18, None, false, NOW);
         assert!(sessions().find(&id, &alice(), NOW).is_some(), "the previous key still verifies");
         let other = Sessions::new(&SessionKeys { current: [3; 32], previous: Vec::new() });
         assert!(other.find(&id, &alice(), NOW).is_none());
@@ -344,7 +359,7 @@ mod tests {
         let sessions = sessions();
         let mut last = String::new();
         for n in 0..=ENDED_MAX as i64 {
-            last = sessions.open(&alice(), Version::V2025_06_18, None, NOW + n);
+            last = sessions.open(&alice(), Version::V2025_06_18, None, false, NOW + n);
             let session = sessions.find(&last, &alice(), NOW + n).unwrap();
             sessions.end(&session, NOW + n);
         }
@@ -355,7 +370,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_says_that_it_is_alive_until_its_session_ends() {
         let sessions = sessions();
-        let id = sessions.open(&alice(), Version::V2025_06_18, None, NOW);
+        let id = sessions.open(&alice(), Version::V2025_06_18, None, false, NOW);
         let session = sessions.find(&id, &alice(), NOW).unwrap();
         let (mut one, mut other) = (
             sessions.pings(session.clone(), NOW, Duration::from_secs(15)),

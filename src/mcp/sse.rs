@@ -136,7 +136,7 @@ impl Mcp {
         }
         let inner = &self.inner;
         let now_ms = inner.clock.now_ms();
-        let id = inner.sessions.open(&principal, Version::V2024_11_05, None, now_ms);
+        let id = inner.sessions.open(&principal, Version::V2024_11_05, None, false, now_ms);
         let Some(session) = inner.sessions.find(&id, &principal, now_ms) else {
             return refuse_unheard(&Fault::internal());
         };

@@ -1,7 +1,7 @@
 // The command line of the MCP Inspector: an era, then its name in the report.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { key, url } from './story.mjs';
+import { ask, key, stillRunning, tell, url } from './story.mjs';
 
 const [era, name] = process.argv.slice(2);
 function inspect(...args) {
@@ -12,14 +12,20 @@ function inspect(...args) {
   assert.equal(ended.status, 0, `${args.join(' ')}: ${ended.stderr}${ended.stdout}`);
   return JSON.parse(ended.stdout);
 }
+function call(tool, args) {
+  const { content } = inspect('--method', 'tools/call', '--tool-name', tool, '--tool-args-json', JSON.stringify(args));
+  return JSON.parse(content[0].text);
+}
 
 const { tools } = inspect('--method', 'tools/list', '--strict');
 assert.ok(tools.some((tool) => tool.name === 'generate_image_and_wait'), 'the tool is listed');
-const ask = JSON.stringify({ prompt: `a fox for ${name}`, size: '256x256' });
-const { content } = inspect('--method', 'tools/call', '--tool-name', 'generate_image_and_wait', '--tool-args-json', ask);
-const { status, images } = JSON.parse(content[0].text);
-assert.equal(status, 'completed');
-const { contents } = inspect('--method', 'resources/read', '--uri', images[0].uri);
+let made = call('generate_image_and_wait', ask(name));
+let waits = 0;
+for (let job_id = stillRunning(made); job_id; job_id = stillRunning(made)) {
+  waits += 1;
+  made = call('wait_for_completion', { job_id });
+}
+const { contents } = inspect('--method', 'resources/read', '--uri', made.images[0].uri);
 const bytes = Buffer.from(contents[0].blob, 'base64');
-assert.equal(bytes.length, images[0].size_bytes);
-console.log(`${name}: ${tools.length} tools, ${bytes.length} bytes`);
+assert.equal(bytes.length, made.images[0].size_bytes);
+tell(name, tools, bytes, waits);

@@ -68,3 +68,36 @@ async fn teams_have_idempotency_keys_of_their_own() {
     let theirs = stranger.generate_with(json!({"prompt": "a wolf", "idempotency_key": "order-1"})).await;
     assert_ne!(mine, theirs, "neither refused nor shared");
 }
+
+#[tokio::test]
+async fn a_team_sees_and_calls_only_the_tools_it_is_offered() {
+    let gateway = Gateway::start(
+        config()
+            .placeholder(json!({}))
+            .set("mcp.tools", json!(["list_*", "get_*", "generate_*", "wait_*"]))
+            .set("teams.b", json!({"tools": ["*_jobs", "get_job_status"]})),
+    )
+    .await;
+    let (owner, stranger) = (gateway.client(), stranger(&gateway).await);
+    let listed = async |client: &Client| {
+        let list = client.rpc("tools/list", json!({})).await;
+        let names = list["result"]["tools"].as_array().unwrap().iter();
+        names.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&stranger).await, ["get_job_status", "list_jobs"]);
+    assert!(listed(&owner).await.contains(&"generate_image".to_owned()), "other teams are as before");
+    let list = stranger.modern("tools/list", json!({})).await.2;
+    assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 2, "in the newest version too");
+
+    let call = json!({"name": "generate_image", "arguments": {"prompt": "a fox"}});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call});
+    let refused: Value = stranger.post(&body).await.json().await.unwrap();
+    assert_eq!(refused["error"]["message"], "Invalid params: unknown tool: generate_image");
+    stranger.tool("list_jobs", json!({})).await.ok();
+    assert_eq!(owner.tool("list_jobs", json!({})).await.ok().json["total_count"], 0, "nothing was made");
+
+    // A reload gives it back.
+    gateway.home().configure(&config().placeholder(json!({})).set("teams.b", json!({})));
+    gateway.hang_up().await;
+    assert!(listed(&stranger).await.contains(&"generate_image".to_owned()));
+}

@@ -234,6 +234,7 @@ async fn a_bucket_signs_links_that_end() {
         let house = House { server: Some(server), ..House::with(settings, base) };
         let image = house.kept(FOX).await;
         let link = house.images.link(&image);
+        assert!(house.images.origins().contains(&house.server().url()), "{:?}", house.images.origins());
         assert_eq!(link.expires_us, Some(NOW_US + 60_000_000));
         assert!(
             link.url.starts_with(&house.server().url()) && link.url.contains("X-Amz-Expires=60"),

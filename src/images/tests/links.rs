@@ -200,6 +200,7 @@ async fn a_base_url_leads_to_the_object() {
     let house = House::with(settings, LinkBase::http("https://pics.example"));
     let image = house.kept(FOX).await;
     assert_eq!(house.images.link(&image).url, format!("https://cdn.example/pics/{}", image.object_key));
+    assert_eq!(house.images.origins(), ["https://pics.example", "https://cdn.example"]);
 }
 
 #[tokio::test]
@@ -211,5 +212,7 @@ async fn without_a_server_a_link_names_the_file() {
     let url = url::Url::parse(&house.images.link(&image).url).unwrap();
     assert_eq!(url.to_file_path().unwrap(), PathBuf::from(path));
     assert!(house.images.thumbnail_link(&image).is_none());
+    assert!(house.images.origins().is_empty());
+    assert_eq!(House::new().images.origins(), ["https://pics.example"]);
     assert!(House::new().images.local_path(&image).is_none(), "a remote caller has no use for it");
 }

@@ -51,6 +51,8 @@ pub struct Fake {
     /// What a reload comes to.
     pub reload: Mutex<Outcome>,
     pub offered: Mutex<Option<Offered>>,
+    /// Globs of the tools that every team is offered.
+    pub tools: Mutex<Vec<String>>,
     pub models_asked: AtomicU32,
     /// What lists were asked for.
     pub listed: Mutex<Vec<(Filter, Window)>>,
@@ -79,6 +81,7 @@ impl Default for Fake {
             moments: Mutex::new(None),
             reload: Mutex::new(Ok(Reloaded::default())),
             offered: Mutex::new(None),
+            tools: Mutex::new(vec!["*".into()]),
             models_asked: AtomicU32::new(0),
             listed: Mutex::default(),
             limits: Mutex::default(),
@@ -400,6 +403,12 @@ impl Backend for Fake {
         self.here()?;
         self.counted.lock().push((filter.clone(), by));
         Ok(self.used.lock().clone())
+    }
+    fn image_origins(&self) -> Vec<String> {
+        vec!["https://images.example.com".into()]
+    }
+    fn offers(&self, _: &str, tool: &str) -> bool {
+        self.tools.lock().iter().any(|pattern| crate::providers::glob::fits(pattern, tool))
     }
     fn offered(&self, _: &Owner) -> Option<Offered> {
         self.offered.lock().clone()

@@ -1,5 +1,6 @@
 //! The face as clients see it, over a stand-in for the rest of the gateway.
 
+mod apps;
 mod blocking;
 mod deletion;
 mod fake;

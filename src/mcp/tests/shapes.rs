@@ -158,11 +158,11 @@ async fn every_shape_fits_its_output_schema() {
         ("wait_for_completion", json!({"job_id": done})),
         ("wait_for_completion", json!({"job_id": failed})),
         ("wait_for_completion", json!({"job_id": cancelled})),
-        ("wait_for_completion", json!({"job_id": running})),
+        ("wait_for_completion", json!({"job_id": running, "max_wait_seconds": 1})),
         ("wait_for_completion", json!({"job_id": nobody})),
         ("wait_for_completion", json!({"job_ids": [done, done]})),
         ("wait_for_completion", json!({"job_ids": [done, failed]})),
-        ("wait_for_completion", json!({"job_ids": [done, failed, running]})),
+        ("wait_for_completion", json!({"job_ids": [done, failed, running], "max_wait_seconds": 1})),
         ("wait_for_completion", json!({})),
         ("list_generations", json!({})),
         ("list_jobs", json!({"status": "cancelled", "limit": "5"})),
@@ -406,10 +406,65 @@ async fn a_clients_own_entry_decides_for_it() {
 }
 
 #[tokio::test]
+async fn a_terminal_gets_links_unless_an_entry_says_otherwise() {
+    let rule = ClientRule {
+        matches: "claude-code*".into(),
+        result: Some(Return::Preview),
+        inline_max: None,
+        wait_ceiling: None,
+    };
+    for (clients, expected) in
+        [(vec![], &["text", "resource_link"][..]), (vec![rule], &["text", "image", "resource_link"])]
+    {
+        let settings = Settings { clients, ..Settings::default() };
+        let scene = Scene::with(settings, ServerInfo::default());
+        let done = scene.fake.job(State::Completed);
+        // As mcp-remote passes a name on.
+        let meta =
+            json!({"io.modelcontextprotocol/clientInfo": {"name": "claude-code (via mcp-remote 0.15.1)"}});
+        let params = json!({"name": "wait_for_completion", "arguments": {"job_id": done}, "_meta": meta});
+        let response = scene.whole(Peer::Modern.request("tools/call", params)).await;
+        assert_eq!(kinds(&body(&response)["result"]), expected);
+    }
+}
+
+#[tokio::test]
 async fn tools_that_are_not_offered_do_not_exist() {
     let settings = Settings { tools: vec!["list_*".into()], ..Settings::default() };
     let scene = Scene::with(settings, ServerInfo::default());
     assert_eq!(list(&scene).await["tools"].as_array().unwrap().len(), 3);
     let response = scene.whole(Peer::Legacy.call("generate_image", json!({"prompt": "a"}))).await;
     assert_eq!(body(&response)["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn a_team_is_offered_its_own_tools_in_every_era_and_on_both_paths() {
+    let settings = Settings { tools: vec!["*_image*".into(), "list_*".into()], ..Settings::default() };
+    let scene = Scene::with(settings, ServerInfo::default());
+    *scene.fake.tools.lock() = vec!["list_jobs".into(), "get_*".into(), "generate_image".into()];
+    for (profile, peer) in
+        [Profile::Job, Profile::Blocking].into_iter().flat_map(|p| Peer::ALL.map(|peer| (p, peer)))
+    {
+        let ask = async |request| match scene.reply_of(profile, request).await {
+            Reply::Whole(response) => body(&response),
+            _ => panic!("a stream was not expected"),
+        };
+        let list = ask(peer.request("tools/list", json!({}))).await;
+        let listed: Vec<&str> = list["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(listed, ["generate_image", "list_jobs", "get_image_data"], "{profile:?} {peer:?}");
+        for name in ["list_generations", "get_quota", "edit_image"] {
+            let told = |answer: Value| answer.to_string().replace(name, "NAME");
+            let theirs = told(ask(peer.call(name, json!({}))).await);
+            assert!(theirs.contains("NAME"), "{theirs}");
+            let nobodys = ask(peer.call("paint", json!({}))).await.to_string().replace("paint", "NAME");
+            assert_eq!(theirs, nobodys, "{profile:?} {peer:?} {name}: as one that does not exist");
+        }
+        assert!(ask(peer.call("list_jobs", json!({}))).await["error"].is_null(), "{profile:?} {peer:?}");
+    }
+    assert!(scene.fake.made().is_empty());
 }

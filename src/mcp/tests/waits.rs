@@ -9,8 +9,22 @@ use tokio::time::{Instant, sleep};
 /// How long a wait for such jobs lasts when nothing happens, in seconds.
 async fn ceiling(scene: &Scene, request: Request<Bytes>) -> (u64, Value) {
     let start = Instant::now();
-    let response = scene.whole(request).await;
-    (start.elapsed().as_secs(), body(&response)["result"].clone())
+    let answer = match scene.reply(request).await {
+        Reply::Whole(response) => body(&response),
+        Reply::Stream(_, mut stream) => {
+            let mut last = stream.next().await.unwrap();
+            while let Some(next) = stream.next().await {
+                assert!(
+                    last.starts_with(b": "),
+                    "without a token there are comments before the answer: {last:?}"
+                );
+                last = next;
+            }
+            event(&last)
+        }
+        Reply::Listen(..) => panic!("a call has no such stream"),
+    };
+    (start.elapsed().as_secs(), answer["result"].clone())
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,9 +74,64 @@ async fn a_clients_own_ceiling_counts() {
     };
     let scene = Scene::with(Settings { clients: vec![rule], ..Settings::default() }, ServerInfo::default());
     let job = scene.fake.job(State::Running);
-    let meta = json!({"io.modelcontextprotocol/clientInfo": {"name": "slow"}});
+    assert_eq!(ceiling(&scene, of_client("slow", job)).await.0, 7);
+}
+
+/// A wait of a client that gives itself a name.
+fn of_client(name: &str, job: uuid::Uuid) -> Request<Bytes> {
+    let meta = json!({"io.modelcontextprotocol/clientInfo": {"name": name}});
     let params = json!({"name": "wait_for_completion", "arguments": {"job_id": job}, "_meta": meta});
-    assert_eq!(ceiling(&scene, Peer::Modern.request("tools/call", params)).await.0, 7);
+    Peer::Modern.request("tools/call", params)
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_give_up_early_are_known_and_an_entry_of_ones_own_comes_first() {
+    let rule = |matches: &str, ceiling: Option<u64>| ClientRule {
+        matches: matches.into(),
+        result: None,
+        inline_max: None,
+        wait_ceiling: ceiling.map(Span::secs),
+    };
+    let java = "Java SDK MCP Client";
+    for (clients, ceiling_of_all, seconds) in [
+        (vec![], 45, 15),
+        (vec![], 10, 10),
+        (vec![rule("java*", Some(300))], 45, 300),
+        (vec![rule("java*", None)], 45, 15),
+    ] {
+        let wait_ceiling = Span::secs(ceiling_of_all);
+        let settings = Settings { clients: clients.clone(), wait_ceiling, ..Settings::default() };
+        let scene = Scene::with(settings, ServerInfo::default());
+        let job = scene.fake.job(State::Running);
+        let held = ceiling(&scene, of_client(java, job)).await.0;
+        assert_eq!(held, seconds, "{clients:?} {ceiling_of_all}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_library_that_asked_for_no_progress_hears_that_its_call_lives() {
+    let scene = scene();
+    let job = scene.fake.job(State::Running);
+    let arguments = json!({"job_id": job, "max_wait_seconds": 40});
+    let start = Instant::now();
+    let reply = scene.reply(Peer::Legacy.call("wait_for_completion", arguments.clone())).await;
+    let Reply::Stream(head, mut stream) = reply else { panic!("a stream, once it takes long") };
+    assert_eq!(head.headers()["content-type"], "text/event-stream");
+    for seconds in [15, 30] {
+        assert_eq!(&stream.next().await.unwrap()[..], b": still here\n\n");
+        assert_eq!(start.elapsed().as_secs(), seconds);
+    }
+    assert_eq!(event(&stream.next().await.unwrap())["result"]["structuredContent"]["success"], true);
+    assert!(stream.next().await.is_none());
+    assert!(scene.fake.moments.lock().is_none(), "nobody asked for progress");
+
+    // Plain programs, and whoever takes no stream, get one JSON answer, however long it takes.
+    scene.whole(Peer::Bare.call("wait_for_completion", arguments.clone())).await;
+    let mut request = Peer::Legacy.call("wait_for_completion", arguments);
+    request.headers_mut().insert("accept", "application/json".parse().unwrap());
+    scene.whole(request).await;
+    let generate = Peer::Legacy.call("generate_image", json!({"prompt": "a", "max_wait_seconds": 40}));
+    assert!(matches!(scene.reply_of(Profile::Blocking, generate).await, Reply::Whole(_)));
 }
 
 #[tokio::test(start_paused = true)]

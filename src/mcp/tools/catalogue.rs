@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    mcp::{Inner, call::Call, tasks::Form},
+    mcp::{Inner, apps, call::Call, tasks::Form},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -221,6 +221,9 @@ struct Listed {
     /// Only of tools that can be tasks, for clients that have to ask for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     execution: Option<Execution>,
+    /// For clients that render the page that shows its result.
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<apps::ToolMeta>,
 }
 
 #[derive(Serialize)]
@@ -240,7 +243,7 @@ struct Annotations {
 
 /// The tools this caller may use.
 pub fn mine(inner: &Inner, call: &Call) -> Vec<Tool> {
-    let mine = |tool: &Tool| inner.offers(tool.name()) && call.principal.may(tool.scope());
+    let mine = |tool: &Tool| inner.offers(call, tool.name()) && call.principal.may(tool.scope());
     Tool::ALL.into_iter().filter(mine).collect()
 }
 
@@ -267,6 +270,7 @@ pub fn list(inner: &Inner, call: &Call, mine: &[Tool]) -> ToolList {
                 open_world_hint: effect == Effect::Makes,
             },
             execution: (tasks && tool.makes()).then_some(Execution { task_support: "optional" }),
+            meta: call.peer.apps.then(|| apps::shown(tool, call.profile)).flatten(),
         }
     };
     ToolList { tools: mine.iter().copied().filter(useful).map(listed).collect() }

@@ -32,14 +32,16 @@ struct Of {
     tools: Vec<Tool>,
     ceiling: Duration,
     modern: bool,
+    apps: bool,
     profile: Profile,
     tasks: Option<Form>,
 }
 
 impl Of {
     fn is(&self, other: &Of) -> bool {
-        let Of { offered, tools, ceiling, modern, profile, tasks } = self;
+        let Of { offered, tools, ceiling, modern, apps, profile, tasks } = self;
         *modern == other.modern
+            && *apps == other.apps
             && *profile == other.profile
             && *tasks == other.tasks
             && *ceiling == other.ceiling
@@ -76,8 +78,8 @@ pub fn result(
     let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
     let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
     let ceiling = inner.wait_ceiling(call, 1);
-    let (modern, profile, tasks) = (call.peer.is_modern(), call.profile, Form::of(call));
-    let of = Of { offered, tools, ceiling, modern, profile, tasks };
+    let (modern, apps) = (call.peer.is_modern(), call.peer.apps);
+    let of = Of { offered, tools, ceiling, modern, apps, profile: call.profile, tasks: Form::of(call) };
     if let Some(kept) = inner.lists.find(&of) {
         return Ok((*kept).to_owned());
     }

@@ -95,7 +95,7 @@ impl Answer {
 type Given<'a> = Option<&'a Map<String, Value>>;
 
 /// The tool and the arguments of a `tools/call`.
-fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Given<'a>), Fault> {
+fn read<'a>(inner: &Inner, call: &Call, params: &'a Map<String, Value>) -> Result<(Tool, Given<'a>), Fault> {
     let name = match params.get("name") {
         Some(Value::String(name)) => name,
         _ => return Err(Fault::invalid_params("missing tool name")),
@@ -109,7 +109,7 @@ fn read<'a>(inner: &Inner, params: &'a Map<String, Value>) -> Result<(Tool, Give
         let text = format!("`{}` has a NUL character (U+0000) in it; leave it out", name.replace('\0', "?"));
         return Err(Fault::invalid_params(&text));
     }
-    let tool = Tool::find(name).filter(|tool| inner.offers(tool.name()));
+    let tool = Tool::find(name).filter(|tool| inner.offers(call, tool.name()));
     let tool = tool.ok_or_else(|| {
         let short: String = name.chars().take(100).collect();
         Fault::invalid_params(&format!("unknown tool: {short}"))
@@ -131,7 +131,7 @@ fn has_nul(name: &str, value: &Value) -> bool {
 /// The name of a tool that is not there: clients of the blocking profile read that in a result.
 fn unknown<'a>(inner: &Inner, call: &Call, params: &'a Map<String, Value>) -> Option<&'a str> {
     let name = params.get("name")?.as_str()?;
-    let known = || Tool::find(name).is_some_and(|tool| inner.offers(tool.name()));
+    let known = || Tool::find(name).is_some_and(|tool| inner.offers(call, tool.name()));
     (call.profile == Profile::Blocking && !known()).then_some(name)
 }
 
@@ -141,7 +141,7 @@ pub fn admit(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Result<
     if unknown(inner, call, params).is_some() {
         return Ok(());
     }
-    let (tool, _) = read(inner, params)?;
+    let (tool, _) = read(inner, call, params)?;
     match tool.scope() {
         scope if call.principal.may(scope) => tasks::admit_call(call, tool, params),
         scope => Err(Fault::insufficient_scope(scope)),
@@ -161,7 +161,7 @@ pub async fn call(inner: &Inner, call: &Call, params: &Map<String, Value>) -> Re
     if let Some(name) = unknown(inner, call, params) {
         return result(call, blocking::unknown_tool(name)).map(Called::Answered);
     }
-    let (tool, arguments) = read(inner, params)?;
+    let (tool, arguments) = read(inner, call, params)?;
     let none = Map::new();
     let given = arguments.unwrap_or(&none);
     let cx = Cx { inner, call, tool, meta: frame::meta(params) };

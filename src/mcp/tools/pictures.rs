@@ -7,7 +7,7 @@ use super::{
 use crate::{
     images::ImageError,
     jobs::JobView,
-    mcp::{Return, call::Delivery},
+    mcp::{Return, delivery::Delivery},
     store::Image,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};

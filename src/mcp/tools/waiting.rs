@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     jobs::{Code, JobView, Refused},
-    mcp::{Return, call::Delivery, errors::ToolError},
+    mcp::{Return, delivery::Delivery, errors::ToolError},
     store::{State, StoreError},
 };
 use plugin_api::Adjustment;

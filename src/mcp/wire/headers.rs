@@ -4,7 +4,7 @@ use super::{
     era::{Version, key},
     frame::Request,
 };
-use crate::mcp::errors::Fault;
+use crate::mcp::{apps, errors::Fault};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, header};
 use serde_json::Value;
@@ -158,6 +158,8 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModernPeer {
     pub client: Option<String>,
+    /// It renders the pages of MCP Apps.
+    pub apps: bool,
 }
 
 /// Checks a request of the stateless era: `_meta`, then the headers against the body (`None` on stdio, which has
@@ -168,7 +170,7 @@ pub struct ModernPeer {
 pub fn check_modern(headers: Option<&Headers>, request: &Request) -> Result<ModernPeer, Fault> {
     let meta = request.meta();
     let version = meta.and_then(|m| m.get(key!("protocolVersion"))).and_then(Value::as_str);
-    let capabilities = meta.and_then(|m| m.get(key!("clientCapabilities"))).and_then(Value::as_object);
+    let capabilities = meta.and_then(|m| m.get(key!("clientCapabilities"))).filter(|c| c.is_object());
     let (Some(meta), Some(version), Some(_)) = (meta, version, capabilities) else {
         return Err(Fault::invalid_params(
             "_meta must carry io.modelcontextprotocol/protocolVersion (a string) and \
@@ -187,7 +189,7 @@ pub fn check_modern(headers: Option<&Headers>, request: &Request) -> Result<Mode
         check_name(headers, request)?;
     }
     let client = meta.get(key!("clientInfo")).and_then(|info| info.get("name")).and_then(Value::as_str);
-    Ok(ModernPeer { client: client.map(str::to_owned) })
+    Ok(ModernPeer { client: client.map(str::to_owned), apps: apps::renders(capabilities) })
 }
 
 fn same(name: &str, header: &Header, body: &str) -> Result<(), Fault> {

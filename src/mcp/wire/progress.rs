@@ -59,7 +59,7 @@ impl Narrated {
             moments,
             open: true,
             line: None,
-            progress: Progress { token, last: 0.0, told: String::new(), waiting: None, not_before: now },
+            progress: Progress { token, last: 0, told: String::new(), waiting: None, not_before: now },
             heartbeat,
             next_beat: now + heartbeat,
         }
@@ -122,23 +122,23 @@ async fn next_said(line: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>
 /// Turns moments into notifications whose numbers strictly rise.
 struct Progress {
     token: Option<Value>,
-    /// Percent told last; 0 before the first.
-    last: f64,
+    /// Hundredths of a percent told last; 0 before the first.
+    last: u32,
     told: String,
     /// The newest moment that has not been told.
     waiting: Option<Moment>,
     not_before: Instant,
 }
 
-/// Percent of the whole, so that one total fits every call.
-const TOTAL: f64 = 100.0;
-/// Below this much left, nothing more is told: the answer is next.
-const LEAST_LEFT: f64 = 0.001;
+/// Percent of the whole, so that one total fits every call; counted in hundredths, so that no number has more than two
+/// decimals.
+const TOTAL: u32 = 100 * HUNDREDTHS;
+const HUNDREDTHS: u32 = 100;
 
 impl Progress {
     fn tell(&mut self) -> Option<Vec<u8>> {
         let moment = self.waiting.take()?;
-        self.notify(moment.share * TOTAL, moment.message)
+        self.notify(moment.share, moment.message)
     }
 
     /// The last message again, a little further on: a sign of life that clients' timers look for.
@@ -148,26 +148,27 @@ impl Progress {
         }
         let (share, message) =
             self.waiting.take().map_or_else(|| (0.0, self.told.clone()), |m| (m.share, m.message));
-        self.notify(share * TOTAL, message)
+        self.notify(share, message)
     }
 
-    fn notify(&mut self, percent: f64, message: String) -> Option<Vec<u8>> {
+    fn notify(&mut self, share: f64, message: String) -> Option<Vec<u8>> {
         let token = self.token.as_ref()?;
-        let left = TOTAL - self.last;
-        if left < LEAST_LEFT {
+        // A hundredth of what is left, so that signs of life hardly ever use it up.
+        let least = self.last + ((TOTAL - self.last) / 100).max(1);
+        // A cast of a float ends at the bounds of the number, and is 0 for what is none.
+        let reached = (share * f64::from(TOTAL)).round() as u32;
+        // The whole is told when it is reached, and nothing after it: the answer is next.
+        if least > TOTAL || least == TOTAL && reached < TOTAL {
             return None;
         }
-        // A hundredth of what is left never reaches the end, however often it is added.
-        let least = self.last + left * 0.01;
-        let percent = if percent.is_finite() { percent.clamp(least, TOTAL) } else { least };
-        self.last = percent;
+        self.last = reached.clamp(least, TOTAL);
         self.told = message;
         self.not_before = Instant::now() + PROGRESS_EVERY;
-        Some(notification(token, percent, &self.told))
+        Some(notification(token, self.last, &self.told))
     }
 }
 
-fn notification(token: &Value, percent: f64, message: &str) -> Vec<u8> {
+fn notification(token: &Value, hundredths: u32, message: &str) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Params<'a> {
@@ -177,9 +178,10 @@ fn notification(token: &Value, percent: f64, message: &str) -> Vec<u8> {
         #[serde(skip_serializing_if = "str::is_empty")]
         message: &'a str,
     }
+    let percent = |n: u32| f64::from(n) / f64::from(HUNDREDTHS);
     frame::notification(
         "notifications/progress",
-        Params { progress_token: token, progress: percent, total: TOTAL, message },
+        Params { progress_token: token, progress: percent(hundredths), total: percent(TOTAL), message },
     )
 }
 
@@ -223,7 +225,10 @@ mod tests {
         }
     }
     fn percent(params: &Value) -> f64 {
-        params["progress"].as_f64().unwrap()
+        let told = &params["progress"];
+        let decimals = told.to_string().split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        assert!(decimals <= 2, "{told}");
+        told.as_f64().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,6 +254,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_share_is_told_in_hundredths_of_a_percent() {
+        let mut scene = scene();
+        for (share, expected) in [
+            (0.215_920_000_000_000_02, 21.59),
+            (1.0 / 3.0, 33.33),
+            (0.333_34, 33.99), // not a hundredth more: a hundredth of what is left
+            (f64::NAN, 34.65),
+            (f64::INFINITY, 100.0),
+        ] {
+            scene.moments.send_replace(Some(moment(share, "drawing")));
+            assert_eq!(percent(&scene.progress().await), expected, "{share}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_silent_call_shows_signs_of_life_by_time() {
         let mut scene = scene();
         let start = Instant::now();
@@ -258,7 +278,7 @@ mod tests {
             assert_eq!(start.elapsed(), Duration::from_secs(15) * beat);
             if let Some(json) = json {
                 let params = serde_json::from_slice::<Value>(&json).unwrap()["params"].clone();
-                assert!(percent(&params) > last && percent(&params) < TOTAL, "beat {beat}");
+                assert!(percent(&params) > last && percent(&params) < 100.0, "beat {beat}");
                 last = percent(&params);
             }
         }
