@@ -1,7 +1,7 @@
 // The command line of the MCP Inspector: an era, then its name in the report.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { ask, key, stillRunning, tell, url } from './story.mjs';
+import { ask, key, slow, stillRunning, tell, url } from './story.mjs';
 
 const [era, name] = process.argv.slice(2);
 function inspect(...args) {
@@ -28,4 +28,6 @@ for (let job_id = stillRunning(made); job_id; job_id = stillRunning(made)) {
 const { contents } = inspect('--method', 'resources/read', '--uri', made.images[0].uri);
 const bytes = Buffer.from(contents[0].blob, 'base64');
 assert.equal(bytes.length, made.images[0].size_bytes);
-tell(name, tools, bytes, waits);
+// In 2026-07-28 it knows tasks, and waits for the image by itself.
+const byTask = era === 'modern' || era === 'auto';
+tell(name, tools, bytes, waits, byTask ? ', as a task' : '', slow && !byTask);
