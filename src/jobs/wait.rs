@@ -38,12 +38,13 @@ impl Inner {
         let waiting = self.waiters.register(ids);
         let over = || self.is_stopped() || Instant::now() >= until;
         // A short look does for those who hear of nothing in between.
-        if moments.is_none() && !over() && self.store.any_open(team, ids).await? {
+        if moments.is_none() && !over() && Box::pin(self.store.any_open(team, ids)).await? {
             timeout_at(until, waiting.changed()).await.ok();
         }
         let mut told = None;
         loop {
-            let views = self.views(team, ids).await?;
+            // Boxed: thousands may wait, and what a look takes would be a part of each of them.
+            let views = Box::pin(self.views(team, ids)).await?;
             if over() || views.iter().all(|v| v.job.state.is_final()) {
                 return Ok(views);
             }
@@ -55,7 +56,7 @@ impl Inner {
                     told = Some(moment);
                 }
             }
-            drop(views); // thousands may wait, and long
+            drop(views);
             timeout_at(until, waiting.changed()).await.ok();
         }
     }
