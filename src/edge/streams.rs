@@ -64,7 +64,8 @@ impl WhileGood {
         WhileGood {
             chunks,
             keys: keys.clone(),
-            credential: headers.get(AUTHORIZATION).cloned(),
+            // Copied: a clone would keep the buffer that the whole header was read into.
+            credential: headers.get(AUTHORIZATION).and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()),
             changes: keys.changes(),
             // Looked at once more at its first part: nothing is missed between the door and here.
             look: Instant::now(),
