@@ -204,7 +204,11 @@ impl HttpServerApp for Http2 {
     ) -> Option<ReusedHttpStream> {
         // A task per stream waits here: what read the request must not wait with it.
         if let Next::Stream(streaming) = Box::pin(self.exchange.run(&mut session)).await {
-            streaming.hold(&mut session, self.exchange.pace()).await;
+            let pace = self.exchange.pace();
+            match session.is_body_done() {
+                true => streaming.hold_http2(session, pace).await,
+                false => drop(streaming.hold(&mut session, pace).await),
+            }
         }
         None
     }

@@ -2,12 +2,13 @@
 
 use super::{
     answer::Chunks,
-    write::{self, Pace},
+    write::{self, PART, Pace, timely},
 };
 use crate::auth::Principal;
+use bytes::Bytes;
 use http::{Method, StatusCode};
-use pingora::protocols::http::ServerSession;
-use std::sync::Arc;
+use pingora::protocols::http::{ServerSession, v2::write_body};
+use std::{future::poll_fn, sync::Arc};
 use tokio::{sync::watch, time::Instant};
 
 /// What becomes of a connection once its request was looked at.
@@ -60,6 +61,46 @@ impl Streaming {
         };
         self.asked.log(if sent { self.status.as_str() } else { "left" });
         sent
+    }
+}
+
+impl Streaming {
+    /// The same for a stream of HTTP/2 whose request was read to the end: its session goes, what it writes to stays.
+    pub async fn hold_http2(mut self, session: ServerSession, pace: Pace<'_>) {
+        let ServerSession::H2(mut session) = session else { return };
+        let Some(mut body) = session.take_response_body_writer() else { return };
+        drop(session);
+        let over = pace.over();
+        tokio::pin!(over);
+        let sent = loop {
+            let chunk = tokio::select! {
+                chunk = self.chunks.next() => chunk,
+                _ = poll_fn(|cx| body.poll_reset(cx)) => break false,
+                () = &mut over => None,
+            };
+            let (mut part, last) = match chunk {
+                None => (Bytes::new(), true),
+                Some(Ok(bytes)) => (bytes, false),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the body broke off");
+                    break false;
+                }
+            };
+            // Parts of a body each have their time.
+            let written = loop {
+                let now = part.split_to(PART.min(part.len()));
+                let write = Box::pin(write_body(&mut body, now, last, None));
+                match timely(&pace, write).await {
+                    Ok(()) if part.is_empty() => break true,
+                    Ok(()) => {}
+                    Err(write::Left) => break false,
+                }
+            };
+            if last || !written {
+                break written;
+            }
+        };
+        self.asked.log(if sent { self.status.as_str() } else { "left" });
     }
 }
 
