@@ -28,6 +28,9 @@ pub struct Size {
     pub floor: Duration,
     pub open: Duration,
     pub waiting: &'static [usize],
+    /// Streams that wait, and how long they are watched: longer than between two signs of life.
+    pub idle: &'static [usize],
+    pub idle_for: Duration,
     pub queued: usize,
     pub starts: usize,
 }
@@ -39,6 +42,8 @@ impl Size {
         floor: Duration::from_secs(3),
         open: Duration::from_secs(6),
         waiting: &[1_000, 5_000],
+        idle: &[1_000, 10_000],
+        idle_for: Duration::from_secs(30),
         queued: 100_000,
         starts: 5,
     };
@@ -48,6 +53,8 @@ impl Size {
         floor: Duration::from_millis(800),
         open: Duration::from_millis(1_000),
         waiting: &[1_000],
+        idle: &[1_000],
+        idle_for: Duration::from_secs(5),
         queued: 10_000,
         starts: 2,
     };
@@ -118,6 +125,14 @@ impl Bench {
         let floor = server::floor(cores).await?;
         let report = Report { machine, how, ..Report::default() };
         Ok(Bench { size, only, vendor, report, floor, program: program.to_owned(), data, cores })
+    }
+
+    /// Another bare server.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn new_floor(&self) -> Result<Server> {
+        server::floor(self.cores).await
     }
 
     /// A new data directory; its last name is unique per use.

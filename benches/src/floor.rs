@@ -1,5 +1,5 @@
 //! The floor: the same HTTP library with the same settings, doing nothing else. `GET` or `POST /N` is answered with N
-//! constant bytes. Runs as a process of its own.
+//! constant bytes, `GET /stream` with an event and then nothing more. Runs as a process of its own.
 
 use anyhow::Result;
 use async_trait::async_trait;
@@ -23,6 +23,9 @@ struct Floor(Bytes);
 impl Floor {
     async fn answer(&self, session: &mut ServerSession) -> pingora::Result<()> {
         let path = session.req_header().uri.path();
+        if path == "/stream" {
+            return self.hold(session).await;
+        }
         let length = path.trim_start_matches('/').parse().unwrap_or(0).min(LONGEST);
         while session.read_request_body().await?.is_some() {}
         let mut head = ResponseHeader::build(200, Some(3))?;
@@ -30,6 +33,16 @@ impl Floor {
         head.insert_header("content-length", length)?;
         session.write_response_header(Box::new(head)).await?;
         session.write_response_body(self.0.slice(..length), true).await
+    }
+
+    /// A stream that waits until its client leaves.
+    async fn hold(&self, session: &mut ServerSession) -> pingora::Result<()> {
+        let mut head = ResponseHeader::build(200, Some(2))?;
+        head.insert_header("content-type", "text/event-stream")?;
+        head.insert_header("transfer-encoding", "chunked")?;
+        session.write_response_header(Box::new(head)).await?;
+        session.write_response_body(Bytes::from_static(b": here\n\n"), false).await?;
+        session.read_body_or_idle(true).await.map(|_| ())
     }
 }
 

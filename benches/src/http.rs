@@ -83,6 +83,17 @@ impl Connection {
         Ok(())
     }
 
+    /// What still comes of a stream that was opened, to its last chunk.
+    ///
+    /// # Errors
+    /// The stream broke off.
+    pub async fn rest_of_stream(&mut self) -> Result<&[u8]> {
+        while !self.bytes.ends_with(b"\r\n0\r\n\r\n") {
+            ensure!(self.stream.read_buf(&mut self.bytes).await? > 0, "the stream broke off");
+        }
+        Ok(&self.bytes)
+    }
+
     async fn begin(&mut self, request: &[u8]) -> Result<Head> {
         self.bytes.clear();
         self.stream.write_all(request).await?;

@@ -4,6 +4,7 @@
 mod bench;
 mod floor;
 mod http;
+mod idle;
 mod load;
 mod machine;
 mod report;
@@ -88,6 +89,7 @@ async fn measure(args: &Args, program: &Path) -> Result<String> {
     scenes::accepting(&mut bench).await?;
     scenes::generating(&mut bench).await?;
     scenes::waiting(&mut bench).await?;
+    idle::idle(&mut bench).await?;
     routing::routing(&mut bench).await?;
     Ok(bench.report.markdown())
 }

@@ -116,7 +116,7 @@ fn config(role: Role, vendor: &Vendor) -> Value {
     let many = json!({"requests": "10000000/s", "burst": 10_000_000});
     let at =
         |behaviour: &str| json!({"kind": "openai", "base_url": vendor.url(behaviour), "models": ["png"]});
-    let behaviours = ["small", "large", "slow", "refuse", "never"];
+    let behaviours = ["small", "large", "slow", "held", "refuse", "never"];
     let providers: serde_json::Map<_, _> = behaviours.iter().map(|b| ((*b).to_owned(), at(b))).collect();
     let models: serde_json::Map<_, _> =
         behaviours.iter().map(|b| ((*b).to_owned(), json!({"targets": [format!("{b}/png")]}))).collect();

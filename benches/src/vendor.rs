@@ -12,6 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::watch,
     time::sleep,
 };
 
@@ -25,16 +26,19 @@ const REFUSAL: &[u8] =
 pub struct Vendor {
     pub address: SocketAddr,
     first: Arc<Mutex<Option<Instant>>>,
+    released: watch::Sender<bool>,
 }
 
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
     first: Arc<Mutex<Option<Instant>>>,
+    released: watch::Receiver<bool>,
 }
 
 impl Vendor {
-    /// `/small`, `/large` and `/slow` answer with these images, `/refuse` with 429, `/never` not at all.
+    /// `/small`, `/large` and `/slow` answer with these images, `/held` with the small one when it is released, `/refuse`
+    /// with 429, `/never` not at all.
     ///
     /// # Errors
     /// No socket can be had.
@@ -43,7 +47,9 @@ impl Vendor {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let first = Arc::new(Mutex::new(None));
-        let answers = Arc::new(Answers { small: answer(small), large: answer(large), first: first.clone() });
+        let (released, hears) = watch::channel(false);
+        let (small, large) = (answer(small), answer(large));
+        let answers = Arc::new(Answers { small, large, first: first.clone(), released: hears });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::spawn(move || {
             runtime.block_on(async move {
@@ -54,11 +60,21 @@ impl Vendor {
                 }
             });
         });
-        Ok(Vendor { address, first })
+        Ok(Vendor { address, first, released })
     }
 
     pub fn url(&self, behaviour: &str) -> String {
         format!("http://{}/{behaviour}/v1", self.address)
+    }
+
+    /// From now on `/held` waits,
+    pub fn hold(&self) {
+        self.released.send_replace(false);
+    }
+
+    /// and from now on it answers.
+    pub fn release(&self) {
+        self.released.send_replace(true);
     }
 
     /// Forgets what has been asked.
@@ -104,6 +120,10 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> std::io::Result<()> 
                     stream.write_all(piece).await?;
                     sleep(PAUSE).await;
                 }
+            }
+            Some(b"/hel") => {
+                answers.released.clone().wait_for(|released| *released).await.ok();
+                stream.write_all(&answers.small).await?;
             }
             Some(b"/ref") => stream.write_all(REFUSAL).await?,
             _ => std::future::pending().await,

@@ -10,6 +10,7 @@ use super::{
     pages::Pages,
     peer::Trusted,
     route::{Route, route},
+    streaming::{Asked, Next, Running, Streaming},
     streams::{Streams, WhileGood},
     write,
 };
@@ -64,32 +65,28 @@ pub struct Exchange {
 
 /// What is known of a request once its head is read.
 struct Seen {
-    method: Method,
-    path: String,
+    asked: Asked,
     query: Option<String>,
     host: Option<String>,
-    id: String,
     client: IpAddr,
     visitor: Visitor,
     face: Face,
     to: write::To,
-    started: Instant,
     rate: Option<RateDecision>,
-    principal: Option<Arc<Principal>>,
 }
 
 impl Exchange {
-    /// Answers one request. `true`: the connection may carry another.
-    pub async fn run(&self, session: &mut ServerSession) -> bool {
-        let _running = Running::start(&self.running);
+    /// Answers one request, or begins a stream that is its answer.
+    pub async fn run(&self, session: &mut ServerSession) -> Next {
+        let running = Running::start(&self.running);
         session.set_read_timeout(None); // the deadlines are ours
         let mut seen = self.look(session);
         let (mut answer, close) = match self.phases(session, &mut seen).await {
             Ok(answer) => (answer, false),
             Err(End::Refused(refusal)) => (*refusal).split(seen.face),
             Err(End::Left) => {
-                self.log(&seen, "left");
-                return false;
+                seen.asked.log("left");
+                return Next::Close;
             }
         };
         seen.finish(&mut answer);
@@ -100,10 +97,13 @@ impl Exchange {
             body::settle(session).await;
         }
         let status = answer.status();
-        let sent = write::answer(session, answer, seen.to, &self.pace()).await.is_ok();
+        let sent = write::answer(session, answer, seen.to, &self.pace()).await;
+        if let Ok(Some(chunks)) = sent {
+            return Next::Stream(Streaming { chunks, status, asked: seen.asked, running });
+        }
         body::linger(session).await;
-        self.log(&seen, if sent { status.as_str() } else { "left" });
-        sent && !close
+        seen.asked.log(if sent.is_ok() { status.as_str() } else { "left" });
+        if sent.is_ok() && !close { Next::Request } else { Next::Close }
     }
 
     /// The answer to bytes that are no request.
@@ -114,7 +114,7 @@ impl Exchange {
         write::answer(session, answer, write::To::default(), &self.pace()).await.ok();
     }
 
-    fn pace(&self) -> write::Pace<'_> {
+    pub fn pace(&self) -> write::Pace<'_> {
         write::Pace { stall: *self.limits.body_idle_timeout, last_words: self.last_words, stop: &self.stop }
     }
 
@@ -127,30 +127,32 @@ impl Exchange {
         let host = host.map(|h| String::from_utf8_lossy(h).into_owned());
         let path = head.uri.path().to_owned();
         Seen {
-            method: head.method.clone(),
             query: head.uri.query().map(str::to_owned),
-            id: request_id(headers),
             client: self.trusted.client(socket.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), headers),
             visitor: self.doors.visitor(headers, host.as_deref()),
             face: face(&route(&path, &self.faces.paths), headers),
             to: write::To::new(&head.method, head.version),
-            started: Instant::now(),
             rate: None,
-            principal: None,
             host,
-            path,
+            asked: Asked {
+                id: request_id(headers),
+                method: head.method.clone(),
+                path,
+                started: Instant::now(),
+                principal: None,
+            },
         }
     }
 
     async fn phases(&self, session: &mut ServerSession, seen: &mut Seen) -> Result<Answer, End> {
         head::check(session, &self.limits)?;
         self.doors.host(seen.host.as_deref())?;
-        let path = seen.path.clone();
+        let path = seen.asked.path.clone();
         let route = route(&path, &self.faces.paths);
-        if matches!(seen.method, Method::CONNECT | Method::TRACE) {
+        if matches!(seen.asked.method, Method::CONNECT | Method::TRACE) {
             return Err(Refusal { close: true, ..Refusal::method(route.methods()) }.into());
         }
-        if seen.method == Method::OPTIONS {
+        if seen.asked.method == Method::OPTIONS {
             let headers = &session.req_header().headers;
             return Ok(origin::preflight(&seen.visitor, headers, route.methods())?);
         }
@@ -195,9 +197,9 @@ impl Exchange {
             let sentence = "Send the body without Content-Encoding.";
             return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence).into());
         }
-        let mut headers = inner_headers(&session.req_header().headers, &seen.id);
-        if endpoint != Endpoint::Messages && seen.method != Method::DELETE {
-            self.leave_room_for_streams(&seen.method, &mut headers, &principal)?;
+        let mut headers = inner_headers(&session.req_header().headers, &seen.asked.id);
+        if endpoint != Endpoint::Messages && seen.asked.method != Method::DELETE {
+            self.leave_room_for_streams(&seen.asked.method, &mut headers, &principal)?;
         }
         // Its share is held until there is an answer: what is made of a body is as large as the body.
         let (body, _share) = body::read(session, &self.limits, &self.room).await?;
@@ -211,24 +213,21 @@ impl Exchange {
         if answer.status() == StatusCode::FORBIDDEN
             && let Some(tokens) = self.faces.keys.tokens()
         {
-            oauth::complete(&mut answer, &tokens, &self.pages.public_url, &seen.path);
+            oauth::complete(&mut answer, &tokens, &self.pages.public_url, &seen.asked.path);
         }
-        if matches!(answer.body(), Body::Stream(_)) {
-            answer = answer.map(|body| match body {
-                Body::Stream(chunks) => {
-                    let headers = &session.req_header().headers;
-                    let chunks = Box::new(WhileGood::new(chunks, &self.faces.keys, headers));
-                    Body::Stream(self.streams.count(&principal.key, chunks))
-                }
-                other => other,
-            });
-        }
-        Ok(answer)
+        Ok(answer.map(|body| match body {
+            Body::Stream(chunks) => {
+                let open = self.streams.count(&principal.key);
+                let headers = &session.req_header().headers;
+                Body::Stream(Box::new(WhileGood::new(chunks, &self.faces.keys, headers, open)))
+            }
+            other => other,
+        }))
     }
 
     /// The link is the credential; guessing at links is slowed down like guessing at keys.
     async fn upload(&self, session: &mut ServerSession, seen: &mut Seen, token: &str) -> Result<Answer, End> {
-        if seen.method != Method::PUT {
+        if seen.asked.method != Method::PUT {
             return Err(Refusal::method("PUT, OPTIONS").into());
         }
         let (body, _share) = body::read(session, &self.limits, &self.room).await?;
@@ -249,14 +248,14 @@ impl Exchange {
         let headers = &session.req_header().headers;
         let error = match self.faces.keys.authenticate(headers, seen.query.as_deref()).await {
             Ok(principal) => {
-                seen.principal = Some(principal.clone());
+                seen.asked.principal = Some(principal.clone());
                 return Ok(principal);
             }
             Err(error) => error,
         };
         let tokens = self.faces.keys.tokens();
         let challenge =
-            |wrong| oauth::challenge(tokens.as_deref(), &self.pages.public_url, &seen.path, wrong);
+            |wrong| oauth::challenge(tokens.as_deref(), &self.pages.public_url, &seen.asked.path, wrong);
         let value = match error {
             AuthError::Unavailable => {
                 let sentence = "Keys and tokens cannot be checked at the moment; try again soon.";
@@ -293,7 +292,8 @@ impl Exchange {
     fn some_scope(&self, seen: &Seen, principal: &Principal) -> Result<(), Refusal> {
         match self.faces.keys.tokens() {
             Some(tokens) if principal.scopes.is_empty() => {
-                let value = oauth::too_little(&tokens, &self.pages.public_url, &seen.path, &oauth::USUAL);
+                let value =
+                    oauth::too_little(&tokens, &self.pages.public_url, &seen.asked.path, &oauth::USUAL);
                 let refusal = Refusal::new(StatusCode::FORBIDDEN, "This token has no scope of the gateway.");
                 Err(refusal.with(header::WWW_AUTHENTICATE, value))
             }
@@ -325,23 +325,11 @@ impl Exchange {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         Ok(())
     }
-
-    /// Good answers are many; what was refused or broken off is worth a line.
-    fn log(&self, seen: &Seen, outcome: &str) {
-        let duration_ms = seen.started.elapsed().as_millis() as u64;
-        let key_id = seen.principal.as_ref().map(|p| &*p.key);
-        let (request_id, method, path) = (&*seen.id, seen.method.as_str(), &*seen.path);
-        if outcome < "400" {
-            tracing::debug!(request_id, method, path, outcome, key_id, duration_ms, "request answered");
-        } else {
-            tracing::info!(request_id, method, path, outcome, key_id, duration_ms, "request not served");
-        }
-    }
 }
 
 impl Seen {
     fn reads(&self) -> bool {
-        matches!(self.method, Method::GET | Method::HEAD)
+        matches!(self.asked.method, Method::GET | Method::HEAD)
     }
 
     fn finish(&self, answer: &mut Answer) {
@@ -351,7 +339,7 @@ impl Seen {
             }
         }
         origin::admit(answer, &self.visitor);
-        dress(answer, &self.method, &self.id);
+        dress(answer, &self.asked.method, &self.asked.id);
     }
 }
 
@@ -423,31 +411,15 @@ fn inner_headers(headers: &HeaderMap, id: &str) -> HeaderMap {
 
 fn build(seen: &Seen, headers: HeaderMap, body: Bytes) -> Result<http::Request<Bytes>, Refusal> {
     let target = match &seen.query {
-        Some(query) => format!("{}?{query}", seen.path),
-        None => seen.path.clone(),
+        Some(query) => format!("{}?{query}", seen.asked.path),
+        None => seen.asked.path.clone(),
     };
     let uri = target.parse::<http::Uri>();
     let uri = uri.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "The request's target is not a URL."))?;
     let mut request = http::Request::new(body);
-    *request.method_mut() = seen.method.clone();
+    *request.method_mut() = seen.asked.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     Ok(request)
-}
-
-/// Counts a request from its head to its end.
-struct Running<'a>(&'a watch::Sender<usize>);
-
-impl<'a> Running<'a> {
-    fn start(count: &'a watch::Sender<usize>) -> Running<'a> {
-        count.send_modify(|n| *n += 1);
-        Running(count)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|n| *n -= 1);
-    }
 }

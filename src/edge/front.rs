@@ -1,6 +1,6 @@
 //! Connections: how many, how long each may stay silent, and which protocol it speaks.
 
-use super::{answer::Refusal, exchange::Exchange, head};
+use super::{answer::Refusal, exchange::Exchange, head, park, streaming::Next};
 use async_trait::async_trait;
 use bytes::BytesMut;
 use http::StatusCode;
@@ -9,9 +9,9 @@ use pingora::{
     protocols::{ALPN, Stream, http::ServerSession},
     server::ShutdownWatch,
 };
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -38,7 +38,7 @@ pub struct Front {
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        let _slot = self.slots.try_acquire().ok()?; // full: dropped at once
+        let slot = self.slots.clone().try_acquire_owned().ok()?; // full: dropped at once
         let tls_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         if tls_http2 {
             self.http2.process_new(stream, &self.exchange.stop).await;
@@ -48,7 +48,7 @@ impl ServerApp for Front {
         if due.heard && self.is_http2(&mut stream, due.at).await? {
             self.http2.process_new(stream, &self.exchange.stop).await;
         } else {
-            self.http1(stream, due).await;
+            self.clone().http1(stream, None, due, slot).await;
         }
         None
     }
@@ -94,8 +94,13 @@ impl Front {
         Some(true)
     }
 
-    async fn http1(&self, mut stream: Stream, mut due: Due) {
-        let mut ahead: Option<BytesMut> = None;
+    async fn http1(
+        self: Arc<Self>,
+        mut stream: Stream,
+        mut ahead: Option<BytesMut>,
+        mut due: Due,
+        slot: OwnedSemaphorePermit,
+    ) {
         loop {
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(0)); // the deadlines are ours; the client's header decides from here on
@@ -103,20 +108,48 @@ impl Front {
             if let Some(bytes) = ahead.take() {
                 session.set_pipelined_prefix(bytes);
             }
-            if !self.read_head(&mut session, due).await || !self.exchange.run(&mut session).await {
+            if !self.read_head(&mut session, due).await {
+                return;
+            }
+            let goes_on = match self.exchange.run(&mut session).await {
+                Next::Request => true,
+                Next::Close => false,
+                Next::Stream(streaming) if park::can_park(&mut session) => {
+                    return park::park(self, slot, session, streaming).await;
+                }
+                Next::Stream(streaming) => streaming.hold(&mut session, self.exchange.pace()).await,
+            };
+            if !goes_on {
                 return;
             }
             let finished = timeout(*self.exchange.limits.body_idle_timeout, session.finish()).await;
             let Ok(Ok(Some(reusable))) = finished else { return };
             (stream, ahead) = reusable.into_parts();
-            due = match ahead {
-                Some(_) => Due { at: Instant::now() + *self.exchange.limits.header_timeout, heard: true },
-                None => match self.first_byte(&mut stream, false).await {
-                    Some(due) => due,
-                    None => return,
-                },
-            };
+            let Some(next) = self.next(&mut stream, ahead.is_some()).await else { return };
+            due = next;
         }
+    }
+
+    /// When the next request of a connection is due, some of which may be here already.
+    async fn next(&self, stream: &mut Stream, begun: bool) -> Option<Due> {
+        match begun {
+            true => Some(Due { at: Instant::now() + *self.exchange.limits.header_timeout, heard: true }),
+            false => self.first_byte(stream, false).await,
+        }
+    }
+
+    /// Goes on with a connection whose stream was parked and has ended.
+    pub fn resume(
+        self: Arc<Self>,
+        mut stream: Stream,
+        ahead: Option<BytesMut>,
+        slot: OwnedSemaphorePermit,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if let Some(due) = self.next(&mut stream, ahead.is_some()).await {
+                self.http1(stream, ahead, due, slot).await;
+            }
+        })
     }
 
     async fn read_head(&self, session: &mut ServerSession, due: Due) -> bool {
@@ -169,7 +202,14 @@ impl HttpServerApp for Http2 {
         mut session: ServerSession,
         _: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.exchange.run(&mut session).await;
+        // A task per stream waits here: what read the request must not wait with it.
+        if let Next::Stream(streaming) = Box::pin(self.exchange.run(&mut session)).await {
+            let pace = self.exchange.pace();
+            match session.is_body_done() {
+                true => streaming.hold_http2(session, pace).await,
+                false => drop(streaming.hold(&mut session, pace).await),
+            }
+        }
         None
     }
 

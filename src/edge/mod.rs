@@ -12,10 +12,12 @@ mod home;
 mod oauth;
 mod origin;
 mod pages;
+mod park;
 mod peer;
 mod route;
 mod serve;
 mod settings;
+mod streaming;
 mod streams;
 mod write;
 

@@ -32,9 +32,11 @@ use tokio::{
 };
 
 const BACKLOG: u32 = 1024;
-/// Of a connection, for as long as it is open. Requests are read in one piece anyway; answers are put together.
+/// Of a connection, for as long as it is open. Requests are read in one piece anyway; answers are put together, but over
+/// TLS, where what waits has buffers enough and two short records cost little more than one.
 const READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 4096;
+const TLS_WRITE_BUFFER: usize = 0;
 /// Streams may say this much longer once the gateway stops: enough for an answer that is nearly there.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -148,11 +150,11 @@ impl Bound {
         for (socket, address) in self.sockets {
             let address = address.to_string();
             fds.add(address.clone(), socket.into_raw_fd());
-            let listener =
-                ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER));
+            let listener = ListenerConfig::tcp(address);
+            let buffered = |write| L4BufferSettings::new(READ_BUFFER, write);
             service.add_listener(match &self.settings.tls {
-                Some(tls) => listener.tls(tls_settings(tls)?),
-                None => listener,
+                Some(tls) => listener.l4_buffer(buffered(TLS_WRITE_BUFFER)).tls(tls_settings(tls)?),
+                None => listener.l4_buffer(buffered(WRITE_BUFFER)),
             });
         }
         let fds = Arc::new(parking_lot::Mutex::new(fds));

@@ -4,7 +4,7 @@ use super::answer::Chunks;
 use crate::auth::Keys;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use parking_lot::Mutex;
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 use tokio::{
@@ -23,23 +23,28 @@ impl Streams {
         self.0.lock().get(principal).copied().unwrap_or_default()
     }
 
-    /// Counts `chunks` as open until it is dropped.
-    pub fn count(&self, principal: &Arc<str>, chunks: Box<dyn Chunks>) -> Box<dyn Chunks> {
+    /// Counts a stream as open until this is dropped.
+    pub fn count(&self, principal: &Arc<str>) -> Open {
         *self.0.lock().entry(principal.clone()).or_default() += 1;
-        Box::new(Counted { chunks, principal: principal.clone(), streams: self.clone() })
+        Open { principal: principal.clone(), streams: self.clone() }
     }
 }
 
-struct Counted {
-    chunks: Box<dyn Chunks>,
+/// One open stream of a principal.
+pub struct Open {
     principal: Arc<str>,
     streams: Streams,
 }
 
-#[async_trait]
-impl Chunks for Counted {
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        self.chunks.next().await
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut all = self.streams.0.lock();
+        if let Some(open) = all.get_mut(&self.principal) {
+            *open -= 1;
+            if *open == 0 {
+                all.remove(&self.principal);
+            }
+        }
     }
 }
 
@@ -47,18 +52,25 @@ impl Chunks for Counted {
 pub struct WhileGood {
     chunks: Box<dyn Chunks>,
     keys: Arc<Keys>,
-    credential: HeaderMap,
+    credential: Option<HeaderValue>,
     changes: watch::Receiver<()>,
     look: Instant,
+    _open: Open,
 }
 
 impl WhileGood {
     /// `headers` are those of the request.
-    pub fn new(chunks: Box<dyn Chunks>, keys: &Arc<Keys>, headers: &HeaderMap) -> WhileGood {
-        let credential = headers.get(AUTHORIZATION).map(|value| (AUTHORIZATION, value.clone()));
-        let credential = credential.into_iter().collect();
-        // Looked at once more at its first part: nothing is missed between the door and here.
-        WhileGood { chunks, keys: keys.clone(), credential, changes: keys.changes(), look: Instant::now() }
+    pub fn new(chunks: Box<dyn Chunks>, keys: &Arc<Keys>, headers: &HeaderMap, open: Open) -> WhileGood {
+        WhileGood {
+            chunks,
+            keys: keys.clone(),
+            // Copied: a clone would keep the buffer that the whole header was read into.
+            credential: headers.get(AUTHORIZATION).and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()),
+            changes: keys.changes(),
+            // Looked at once more at its first part: nothing is missed between the door and here.
+            look: Instant::now(),
+            _open: open,
+        }
     }
 }
 
@@ -72,20 +84,10 @@ impl Chunks for WhileGood {
                 Ok(()) = self.changes.changed() => {}
                 () = sleep_until(self.look) => self.look = Instant::now() + LOOK,
             }
-            if !self.keys.still(&self.credential).await {
+            let credential = self.credential.iter().map(|value| (AUTHORIZATION, value.clone())).collect();
+            // Rarely needed and large: not a part of what every stream holds while it waits.
+            if !Box::pin(self.keys.still(&credential)).await {
                 return None;
-            }
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut all = self.streams.0.lock();
-        if let Some(open) = all.get_mut(&self.principal) {
-            *open -= 1;
-            if *open == 0 {
-                all.remove(&self.principal);
             }
         }
     }

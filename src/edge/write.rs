@@ -4,11 +4,11 @@ use super::answer::{Answer, Body, Chunks};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora::{http::ResponseHeader, protocols::http::ServerSession, server::ShutdownWatch};
-use std::time::Duration;
+use std::{fmt::Display, future::pending, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// Long answers are handed over in parts, each of which has its own deadline.
-const PART: usize = 64 << 10;
+pub const PART: usize = 64 << 10;
 
 /// The client has left, or reads too slowly; the connection is of no more use.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ impl To {
     }
 }
 
+#[derive(Clone, Copy)]
 pub struct Pace<'a> {
     /// How long a client may take for one part.
     pub stall: Duration,
@@ -35,7 +36,19 @@ pub struct Pace<'a> {
     pub stop: &'a ShutdownWatch,
 }
 
-/// Sends `answer`, of which HEAD gets the header only.
+impl Pace<'_> {
+    /// Ends when a stream without an end must: it must not hold up the stop.
+    pub async fn over(self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() {
+            pending::<()>().await;
+        }
+        sleep(self.last_words).await;
+    }
+}
+
+/// Sends `answer`, of which HEAD gets the header only. Of a stream without a known length only the header is sent, and
+/// its parts are given back.
 ///
 /// # Errors
 /// [`Left`].
@@ -44,7 +57,7 @@ pub async fn answer(
     answer: Answer,
     to: To,
     pace: &Pace<'_>,
-) -> Result<(), Left> {
+) -> Result<Option<Box<dyn Chunks>>, Left> {
     let (mut parts, body) = answer.into_parts();
     let To { headless, http10 } = to;
     frame(parts.status, &mut parts.headers, &body, session.is_http2(), http10);
@@ -55,9 +68,22 @@ pub async fn answer(
     timely(pace, session.write_response_header(Box::new(head))).await?;
     match body {
         Body::Bytes(bytes) if !headless => whole(session, bytes, pace).await?,
-        Body::Stream(chunks) if !headless => stream(session, chunks, parts.headers, pace).await?,
+        Body::Stream(chunks) if !headless => {
+            if !parts.headers.contains_key(header::CONTENT_LENGTH) {
+                return Ok(Some(chunks));
+            }
+            stream(session, chunks, pace, pending()).await?;
+        }
         _ => {}
     }
+    end(session, pace).await.map(|()| None)
+}
+
+/// Says that the body is whole.
+///
+/// # Errors
+/// [`Left`].
+pub async fn end(session: &mut ServerSession, pace: &Pace<'_>) -> Result<(), Left> {
     timely(pace, session.write_response_body(Bytes::new(), true)).await
 }
 
@@ -90,27 +116,22 @@ async fn whole(session: &mut ServerSession, mut bytes: Bytes, pace: &Pace<'_>) -
     Ok(())
 }
 
-async fn stream(
+/// Sends the parts of a body until they end, or `over` does.
+///
+/// # Errors
+/// [`Left`].
+pub async fn stream(
     session: &mut ServerSession,
     mut chunks: Box<dyn Chunks>,
-    headers: HeaderMap,
     pace: &Pace<'_>,
+    over: impl Future<Output = ()>,
 ) -> Result<(), Left> {
-    // A body of known length is on its way out and is finished; one without an end must not hold up the stop.
-    let endless = !headers.contains_key(header::CONTENT_LENGTH);
-    let mut stop = pace.stop.clone();
-    let stopped = async {
-        if !endless || stop.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        sleep(pace.last_words).await;
-    };
-    tokio::pin!(stopped);
+    tokio::pin!(over);
     loop {
         let chunk = tokio::select! {
             chunk = chunks.next() => chunk,
             _ = session.read_body_or_idle(true) => return Err(Left),
-            () = &mut stopped => None,
+            () = &mut over => None,
         };
         match chunk {
             None => return Ok(()),
@@ -124,7 +145,14 @@ async fn stream(
     }
 }
 
-async fn timely<T>(pace: &Pace<'_>, write: impl Future<Output = pingora::Result<T>>) -> Result<T, Left> {
+/// A write within its time.
+///
+/// # Errors
+/// [`Left`].
+pub async fn timely<T, E: Display>(
+    pace: &Pace<'_>,
+    write: impl Future<Output = Result<T, E>>,
+) -> Result<T, Left> {
     match timeout(pace.stall, write).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {

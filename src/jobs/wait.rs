@@ -1,6 +1,6 @@
 //! Reading jobs for callers: views, waits with their moments, cancellation.
 
-use super::{Cancelled, Inner, JobView, Moment};
+use super::{Cancelled, Inner, JobView, Moment, waiting::Look};
 use crate::store::{Phase, State, StoreError};
 use std::{
     collections::HashMap,
@@ -38,12 +38,17 @@ impl Inner {
         let waiting = self.waiters.register(ids);
         let over = || self.is_stopped() || Instant::now() >= until;
         // A short look does for those who hear of nothing in between.
-        if moments.is_none() && !over() && self.store.any_open(team, ids).await? {
-            timeout_at(until, waiting.changed()).await.ok();
+        let mut woken = false;
+        if moments.is_none() && !over() && Box::pin(self.store.any_open(team, ids)).await? {
+            woken = timeout_at(until, waiting.changed()).await.is_ok();
         }
         let mut told = None;
         loop {
-            let views = self.views(team, ids).await?;
+            // Boxed: thousands may wait, and what a look takes would be a part of each of them.
+            let views = match waiting.look().filter(|_| woken) {
+                Some(look) => Box::pin(self.shared(&look, team, ids)).await?,
+                None => Box::pin(self.views(team, ids)).await?,
+            };
             if over() || views.iter().all(|v| v.job.state.is_final()) {
                 return Ok(views);
             }
@@ -55,8 +60,18 @@ impl Inner {
                     told = Some(moment);
                 }
             }
-            drop(views); // thousands may wait, and long
-            timeout_at(until, waiting.changed()).await.ok();
+            drop(views);
+            woken = timeout_at(until, waiting.changed()).await.is_ok();
+        }
+    }
+
+    /// A look of those that one change has woken: the first reads for all. Who waits on has seen that the job is the
+    /// team's, so nobody else's comes out of it.
+    async fn shared(&self, look: &Look, team: &str, ids: &[Uuid]) -> Result<Vec<JobView>, StoreError> {
+        let views = look.get_or_try_init(|| self.views(team, ids)).await?;
+        match views.iter().all(|view| view.job.team == team) && !views.is_empty() {
+            true => Ok(views.clone()),
+            false => self.views(team, ids).await,
         }
     }
 

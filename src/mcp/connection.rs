@@ -126,12 +126,13 @@ impl Connection {
                 Ok(()) = self.news.changed() => self.tell().await,
                 uri = self.watching.next() => self.send(updated(&uri)).await,
                 said = input.next(), if self.running.len() < CONCURRENT => match said? {
-                    Some(said) => self.said(said).await,
+                    // Boxed: most of the time an old stream waits, and this is the most of what it would hold.
+                    Some(said) => Box::pin(self.said(said)).await,
                     None => break,
                 },
             }
         }
-        self.finish().await;
+        Box::pin(self.finish()).await;
         Ok(())
     }
 

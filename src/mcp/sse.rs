@@ -45,7 +45,8 @@ const PARAMETER: &str = "session_id";
 
 /// The open streams, and where their messages go.
 pub struct SseStreams {
-    open: Mutex<HashMap<Uuid, mpsc::Sender<Said>>>,
+    /// Boxed: an inbox has room for its messages from the beginning, and most are never used.
+    open: Mutex<HashMap<Uuid, mpsc::Sender<Box<Said>>>>,
     room: Arc<Semaphore>,
 }
 
@@ -56,7 +57,7 @@ impl Default for SseStreams {
 }
 
 impl SseStreams {
-    fn inbox(&self, nonce: Uuid) -> Option<mpsc::Sender<Said>> {
+    fn inbox(&self, nonce: Uuid) -> Option<mpsc::Sender<Box<Said>>> {
         self.open.lock().get(&nonce).cloned()
     }
 }
@@ -111,9 +112,9 @@ impl Drop for SseStream {
     }
 }
 
-impl Input for mpsc::Receiver<Said> {
+impl Input for mpsc::Receiver<Box<Said>> {
     async fn next(&mut self) -> io::Result<Option<Said>> {
-        Ok(self.recv().await)
+        Ok(self.recv().await.map(|said| *said))
     }
 }
 
@@ -194,7 +195,7 @@ impl Mcp {
         let room = Arc::clone(&self.inner.streams.room);
         let share = room.try_acquire_many_owned(kib).map_err(|_| Fault::too_many_messages())?;
         let said = Said { message: Ok(message), idempotency_key, share: Some(share) };
-        inbox.try_send(said).map_err(|_| Fault::too_many_messages())
+        inbox.try_send(Box::new(said)).map_err(|_| Fault::too_many_messages())
     }
 }
 

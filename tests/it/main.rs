@@ -41,6 +41,7 @@ mod routing;
 mod self_hosted;
 mod shapes;
 mod stdio;
+mod streams;
 #[allow(dead_code)] // the fault harness uses all of it
 mod support;
 mod tasks;

@@ -1,6 +1,7 @@
 //! The front in this process, on a free port, with doubles behind it; clients are raw sockets and reqwest.
 
 mod doors;
+mod park;
 mod requests;
 mod stop;
 mod tls;

@@ -23,7 +23,7 @@ async fn a_client_of_http2_that_leaves_ends_its_call() {
     soon(rig.mcp.dropped.notified()).await;
 }
 
-async fn open_stream(rig: &Rig) -> (Wire, mpsc::Sender<Bytes>) {
+pub async fn open_stream(rig: &Rig) -> (Wire, mpsc::Sender<Bytes>) {
     let mut wire = rig.wire().await;
     wire.send(post("/mcp", "x-do: stream\r\nAccept: text/event-stream\r\n", "{}")).await;
     assert_eq!(wire.head().await.header("transfer-encoding"), Some("chunked"));

@@ -14,12 +14,18 @@ fn files(dir: &tempfile::TempDir, cert: &str) -> Tls {
     tls
 }
 
-#[tokio::test]
-async fn both_versions_of_http_are_spoken_over_tls() {
+/// A rig with a certificate, which has to live as long, and which clients must trust.
+pub async fn rig(change: impl FnOnce(&mut RequestLimits)) -> (Rig, tempfile::TempDir, reqwest::Certificate) {
     rustls::crypto::ring::default_provider().install_default().ok();
     let dir = tempfile::tempdir().unwrap();
-    let rig = Setup::with(|edge| edge.tls = Some(files(&dir, CERT))).start().await;
-    let root = reqwest::Certificate::from_pem(CERT.as_bytes()).unwrap();
+    let mut setup = Setup::caps(change);
+    setup.edge.tls = Some(files(&dir, CERT));
+    (setup.start().await, dir, reqwest::Certificate::from_pem(CERT.as_bytes()).unwrap())
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_spoken_over_tls() {
+    let (rig, _dir, root) = rig(|_| {}).await;
     let mut clients = Vec::new();
     for (version, http1) in [(http::Version::HTTP_2, false), (http::Version::HTTP_11, true)] {
         let builder = reqwest::Client::builder().tls_certs_only([root.clone()]).no_proxy();

@@ -4,14 +4,28 @@ use super::soon;
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 pub struct Wire {
-    stream: TcpStream,
+    read: OwnedReadHalf,
+    /// `None`: somebody else writes.
+    write: Option<Writer>,
     ahead: Vec<u8>,
     /// Replies to HEAD have no body.
     pub headless: bool,
+}
+
+/// The writing half of a connection.
+pub struct Writer(OwnedWriteHalf);
+
+impl Writer {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
 }
 
 #[derive(Debug)]
@@ -36,17 +50,28 @@ impl Reply {
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Wire {
-        Wire { stream: TcpStream::connect(address).await.unwrap(), ahead: Vec::new(), headless: false }
+        let (read, write) = TcpStream::connect(address).await.unwrap().into_split();
+        Wire { read, write: Some(Writer(write)), ahead: Vec::new(), headless: false }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.write.as_mut().unwrap().send(bytes).await;
+    }
+
+    /// For a sender of its own, while this one reads.
+    pub fn split_writer(&mut self) -> Writer {
+        self.write.take().unwrap()
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn close_half(&mut self) {
+        self.write.as_mut().unwrap().0.shutdown().await.unwrap();
     }
 
     /// False: the connection is closed.
     async fn more(&mut self) -> bool {
         let mut part = [0; 8192];
-        let read = soon(self.stream.read(&mut part)).await.unwrap_or(0);
+        let read = soon(self.read.read(&mut part)).await.unwrap_or(0);
         self.ahead.extend_from_slice(&part[..read]);
         read > 0
     }
@@ -96,6 +121,22 @@ impl Wire {
             reply.body = self.exactly(length).await;
         }
         reply
+    }
+
+    /// The reply, unless the connection is closed first.
+    pub async fn try_reply(&mut self) -> Option<Reply> {
+        while self.ahead.is_empty() {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.reply().await)
+    }
+
+    /// Everything until the server closes.
+    pub async fn rest(mut self) -> String {
+        while self.more().await {}
+        String::from_utf8(self.ahead).unwrap()
     }
 
     /// Waits until the server closes, and fails if it says anything more.
