@@ -6,6 +6,7 @@ mod deletion;
 mod listing;
 mod nodes;
 mod pauses;
+mod reading;
 mod trouble;
 mod usage;
 
