@@ -58,7 +58,7 @@ impl Inner {
     }
 
     pub(super) fn hold(&self, claimed: &Claimed) -> Arc<Held> {
-        let held = Arc::new(Held::new(claimed.job.lease_epoch, self.lease));
+        let held = Arc::new(Held::new(claimed, self.lease));
         self.mine.lock().insert(claimed.job.id, held.clone());
         held
     }
@@ -70,6 +70,12 @@ impl Inner {
             mine.remove(&id);
             self.cancelled.lock().remove(&id);
         }
+    }
+
+    /// Whether this process runs one of these jobs of the team.
+    pub(super) fn runs_any(&self, team: &str, ids: &[Uuid]) -> bool {
+        let mine = self.mine.lock();
+        ids.iter().any(|id| mine.get(id).is_some_and(|held| held.team == team))
     }
 
     pub(super) fn is_cancel_requested(&self, id: Uuid) -> bool {

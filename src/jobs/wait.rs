@@ -37,8 +37,10 @@ impl Inner {
         // Registered before the look, so that no change falls between.
         let waiting = self.waiters.register(ids);
         let over = || self.is_stopped() || Instant::now() >= until;
-        // A short look does for those who hear of nothing in between.
-        if moments.is_none() && !over() && self.store.any_open(team, ids).await? {
+        // Those who hear of nothing in between need no more than a short look, and none at what this process runs.
+        let open =
+            async || Ok::<_, StoreError>(self.runs_any(team, ids) || self.store.any_open(team, ids).await?);
+        if moments.is_none() && !over() && open().await? {
             timeout_at(until, waiting.changed()).await.ok();
         }
         let mut told = None;
