@@ -8,6 +8,7 @@ use crate::{
         Inner,
         call::{Call, Profile},
         errors::Fault,
+        wire::frame::Written,
     },
 };
 use parking_lot::Mutex;
@@ -68,16 +69,18 @@ pub fn result(
     inner: &Inner,
     call: &Call,
     write: impl FnOnce(catalogue::ToolList) -> Result<Box<RawValue>, Fault>,
-) -> Result<Box<RawValue>, Fault> {
+) -> Result<Written, Fault> {
     let tools = catalogue::mine(inner, call);
     let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
-    let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
+    let Some(offered) = inner.backend.offered(&call.owner()) else {
+        return write(list(&tools)).map(Written::New);
+    };
     let ceiling = inner.wait_ceiling(call, 1);
     let of = Of { offered, tools, ceiling, modern: call.peer.is_modern(), profile: call.profile };
     if let Some(kept) = inner.lists.find(&of) {
-        return Ok((*kept).to_owned());
+        return Ok(Written::Kept(kept));
     }
     let result = write(list(&of.tools))?;
     inner.lists.keep(of, &result);
-    Ok(result)
+    Ok(Written::New(result))
 }
