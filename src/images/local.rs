@@ -60,10 +60,14 @@ impl Local {
 
     /// Moves a file that is whole and synced to its name, and syncs the folders above.
     pub fn give_name(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder)?;
+        match (fs::rename(from, to), to.parent()) {
+            // The first of its day.
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                fs::rename(from, to)?;
+            }
+            (named, _) => named?,
         }
-        fs::rename(from, to)?;
         self.settle(to)
     }
 
