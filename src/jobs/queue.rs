@@ -14,6 +14,8 @@ use uuid::Uuid;
 const LOOK: Duration = Duration::from_millis(500);
 /// How often a worker without news looks for work of other processes.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a look that found nobody waiting does for: what ends meanwhile is looked at together.
+const REST: Duration = Duration::from_millis(10);
 const RETENTION: Duration = Duration::from_secs(60);
 /// No attempt ends later than this after its answer came.
 const ANSWER_AGE: Duration = Duration::from_secs(3_600);
@@ -120,7 +122,10 @@ impl Inner {
                 // questions, and keeps all free slots meanwhile: a call that comes then would have to queue.
                 match self.store.any_queued().await {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        sleep(REST).await;
+                        break;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "looking for work failed");
                         break;
