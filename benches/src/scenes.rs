@@ -20,6 +20,8 @@ const MIB: f64 = (1 << 20) as f64;
 const KIB: f64 = 1024.0;
 /// Jobs of one call, where many are queued.
 const BATCH: usize = 20;
+/// Finished jobs that are asked about in turn: more than connections, so that seldom two ask for one job at once.
+const DONE: usize = 64;
 /// Images that are under way at the same time, where their memory is measured.
 const IN_FLIGHT: usize = 64;
 /// Rounds of them; the first ones fill pools and caches.
@@ -148,7 +150,7 @@ pub async fn generating(bench: &mut Bench) -> Result<()> {
         |model: &str, hand_over: &str| at_mcp([call("generate_image_and_wait", &fox(model, hand_over))]);
     let mut done = Vec::new();
     let mut links = Vec::new();
-    for model in ["small", "large"] {
+    for model in ["small", "large"].into_iter().cycle().take(DONE) {
         let made = ask(&gateway, &key, "generate_image_and_wait", &fox(model, "link")).await?;
         done.push(call("get_job_status", &json!({"job_id": made["job_id"]})));
         let url = made["image_url"].as_str().context("no image_url")?;

@@ -20,16 +20,25 @@ pub(super) struct Local {
     settled: Mutex<HashSet<PathBuf>>,
 }
 
-/// A temporary file; it goes when its write is given up or its future dropped. After the rename it is no more.
+/// A temporary file; it goes when its write is given up. After the rename it is no more.
 pub(super) struct Temporary {
-    pub key: String,
     pub path: PathBuf,
 }
 
 impl Temporary {
     pub fn below(root: &Path) -> Temporary {
-        let key = format!("{TEMP}/{}", uuid::Uuid::new_v4());
-        Temporary { path: root.join(&key), key }
+        Temporary { path: root.join(TEMP).join(uuid::Uuid::new_v4().to_string()) }
+    }
+
+    /// Makes the file, and the folder again if somebody took it away.
+    pub fn create(&self) -> io::Result<fs::File> {
+        match fs::File::create_new(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.path.parent().map_or(Ok(()), private_folder)?;
+                fs::File::create_new(&self.path)
+            }
+            made => made,
+        }
     }
 }
 
@@ -49,13 +58,16 @@ impl Local {
         Ok(Local { root, settled: Mutex::default() })
     }
 
-    /// Moves a file that is whole and synced to its name, and syncs the folders above. (opendal's `rename` is three
-    /// trips to another thread, and syncs nothing.)
+    /// Moves a file that is whole and synced to its name, and syncs the folders above.
     pub fn give_name(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder)?;
+        match (fs::rename(from, to), to.parent()) {
+            // The first of its day.
+            (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                fs::rename(from, to)?;
+            }
+            (named, _) => named?,
         }
-        fs::rename(from, to)?;
         self.settle(to)
     }
 

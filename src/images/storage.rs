@@ -14,7 +14,7 @@ use opendal::{ErrorKind, Operator};
 use plugin_api::Blob;
 use std::{
     fs, io,
-    io::Read,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     pin::pin,
     sync::{
@@ -29,6 +29,8 @@ use tokio::sync::{Semaphore, mpsc};
 /// Blobs up to this size are handed to storage in one piece.
 const WHOLE: u64 = 256 << 10;
 const CHUNK: usize = 256 << 10;
+/// What is copied from file to file at once: little enough to stay in the processor's cache.
+const PIECE: usize = 64 << 10;
 /// What a bucket gets in one request; more is sent in parts of this size. The least that S3 takes.
 const PART: usize = 5 << 20;
 /// Large images that are written to a local folder at the same time: a disk does more of them no faster.
@@ -163,57 +165,37 @@ impl Storage {
     }
 
     async fn send(&self, key: &str, blob: &Blob, absent: bool) -> Result<(), Unwritten> {
-        if blob.len() <= WHOLE {
-            let bytes = blob.read().map_err(|error| Unwritten::Blob(unread(error)))?;
-            return self.write(key, bytes, absent).await;
+        let _pen = match blob.len() {
+            // It is closed never.
+            len if len > WHOLE => self.pens.acquire().await.ok(),
+            _ => None,
+        };
+        if self.local.is_some() {
+            let (key, blob) = (key.to_owned(), blob.clone());
+            return self.locally(move |local| write_file(local, &key, &blob)).await.map_err(Unwritten::Blob);
         }
-        // It is closed never.
-        let _pen = self.pens.acquire().await.ok();
-        let mut draft = self.draft(key, absent).await?;
-        match pour(blob, &mut draft.writer).await {
-            Ok(()) => self.publish(draft, key).await,
-            Err(error) => Err(draft.give_up(error).await),
+        let mut writer = self.writer(key, absent).await?;
+        let written = match write_object(blob, &mut writer).await {
+            Ok(()) => writer.close().await.map(drop).map_err(Unwritten::from),
+            error => error,
+        };
+        if written.is_err() {
+            writer.abort().await.ok();
         }
+        written
     }
 
     /// Writes an object, over what is there. On disk when it returns.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), ImageError> {
-        self.write(key, bytes, false).await.map_err(|error| self.unwritten(error))
+        self.send(key, &Blob::from(bytes), false).await.map_err(|error| self.unwritten(error))
     }
 
-    async fn write(&self, key: &str, bytes: Bytes, absent: bool) -> Result<(), Unwritten> {
-        let mut draft = self.draft(key, absent).await?;
-        match draft.writer.write(bytes).await {
-            Ok(()) => self.publish(draft, key).await,
-            Err(error) => Err(draft.give_up(error.into()).await),
+    async fn writer(&self, key: &str, absent: bool) -> Result<opendal::Writer, opendal::Error> {
+        if self.bucket.is_none() {
+            return self.operator.writer(key).await;
         }
-    }
-
-    /// On a local disk an object is written under a temporary name first. (opendal's own `atomic_write_dir` repeats
-    /// the key's folders in there and leaves them behind.)
-    async fn draft(&self, key: &str, absent: bool) -> Result<Draft, Unwritten> {
-        let temp = self.local.as_ref().map(|local| Temporary::below(&local.root));
-        let target = temp.as_ref().map_or(key, |temp| &temp.key);
-        let writer = if self.bucket.is_some() {
-            let write = self.operator.writer_with(target).chunk(PART).if_not_exists(absent);
-            write.content_type(name::content_type(key)).cache_control(CACHE).await?
-        } else {
-            self.operator.writer(target).await?
-        };
-        Ok(Draft { writer, temp })
-    }
-
-    async fn publish(&self, mut draft: Draft, key: &str) -> Result<(), Unwritten> {
-        if let Err(error) = plugin_api::failpoint("image.half") {
-            return Err(draft.give_up(Unwritten::Blob(failed_half(&error))).await);
-        }
-        // Closing syncs the file's bytes; only then it gets its name.
-        if let Err(error) = draft.writer.close().await {
-            return Err(draft.give_up(error.into()).await);
-        }
-        let (Some(local), Some(temp)) = (&self.local, &draft.temp) else { return Ok(()) };
-        let (from, to) = (temp.path.clone(), local.root.join(key));
-        self.locally(move |local| local.give_name(&from, &to)).await.map_err(Unwritten::Blob)
+        let write = self.operator.writer_with(key).chunk(PART).if_not_exists(absent);
+        write.content_type(name::content_type(key)).cache_control(CACHE).await
     }
 
     pub async fn read(&self, key: &str) -> Result<Bytes, ImageError> {
@@ -340,18 +322,17 @@ impl Storage {
     /// opendal syncs the file, not the folder that names it: without this a power cut may lose the name.
     async fn settle(&self, key: &str) -> Result<(), ImageError> {
         let Some(file) = self.local_path(key) else { return Ok(()) };
-        self.locally(move |local| local.settle(&file)).await
+        self.locally(move |local| local.settle(&file).map_err(|error| refused(&error))).await
     }
 
     /// Does `work` on the local folder, if there is one, in one trip to a thread that may wait.
     async fn locally(
         &self,
-        work: impl FnOnce(&Local) -> io::Result<()> + Send + 'static,
+        work: impl FnOnce(&Local) -> Result<(), ImageError> + Send + 'static,
     ) -> Result<(), ImageError> {
         let Some(local) = self.local.clone() else { return Ok(()) };
         let done = tokio::task::spawn_blocking(move || work(&local)).await;
-        done.map_err(|_| ImageError::Storage("the folder of images was not changed".into()))?
-            .map_err(|error| refused(&error))
+        done.unwrap_or_else(|_| Err(ImageError::Storage("the folder of images was not changed".into())))
     }
 
     /// A write that does not find its folder is no missing image.
@@ -397,19 +378,44 @@ pub fn place(settings: &Settings, data_dir: &Path) -> String {
     }
 }
 
-/// An object that is not under its name yet.
-struct Draft {
-    writer: opendal::Writer,
-    temp: Option<Temporary>,
+/// Writes a file of a folder: under a temporary name until it is whole and synced. (opendal takes a trip to another
+/// thread for each step; its `atomic_write_dir` repeats the key's folders in there and leaves them behind.) Blocking.
+fn write_file(local: &Local, key: &str, blob: &Blob) -> Result<(), ImageError> {
+    let temp = Temporary::below(&local.root);
+    let mut file = temp.create().map_err(|error| refused(&error))?;
+    let mut reader = blob.reader().map_err(unread)?;
+    let mut piece = vec![0; PIECE.min(usize::try_from(blob.len()).unwrap_or(PIECE))];
+    let mut left = blob.len();
+    while left > 0 {
+        match reader.read(&mut piece) {
+            Ok(0) => return Err(unread(io::ErrorKind::UnexpectedEof.into())),
+            Ok(n) => {
+                file.write_all(piece.get(..n).unwrap_or_default()).map_err(|error| refused(&error))?;
+                left = left.saturating_sub(n as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unread(error)),
+        }
+    }
+    half_way()?;
+    let named = file.sync_all().and_then(|()| local.give_name(&temp.path, &local.root.join(key)));
+    named.map_err(|error| refused(&error))
 }
 
-impl Draft {
-    async fn give_up(mut self, error: Unwritten) -> Unwritten {
-        if self.temp.is_none() {
-            self.writer.abort().await.ok();
-        }
-        error
+/// All of an object but its end, to a service.
+async fn write_object(blob: &Blob, writer: &mut opendal::Writer) -> Result<(), Unwritten> {
+    if blob.len() <= WHOLE {
+        let bytes = blob.read().map_err(|error| Unwritten::Blob(unread(error)))?;
+        writer.write(bytes).await?;
+    } else {
+        pour(blob, writer).await?;
     }
+    half_way().map_err(Unwritten::Blob)
+}
+
+/// Where the fault harness breaks in: storage fails, not the blob.
+fn half_way() -> Result<(), ImageError> {
+    plugin_api::failpoint("image.half").map_err(|error| ImageError::Storage(error.to_string()))
 }
 
 /// Reads the blob off the async threads, a few pieces ahead of storage.
@@ -443,11 +449,6 @@ async fn pour(blob: &Blob, writer: &mut opendal::Writer) -> Result<(), Unwritten
     }
     reading.await.map_err(|_| unread(io::ErrorKind::Interrupted.into()))?;
     if written == expected { Ok(()) } else { Err(unread(io::ErrorKind::UnexpectedEof.into())) }
-}
-
-/// What the fault harness asks for: storage failed, not the blob.
-fn failed_half(error: &io::Error) -> ImageError {
-    ImageError::Storage(error.to_string())
 }
 
 /// The local disk says no.

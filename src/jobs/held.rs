@@ -1,10 +1,13 @@
 //! What this process knows of a job it runs: until when its lease can be trusted, and how far the vendor is.
 
+use crate::store::Claimed;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 pub(super) struct Held {
     pub epoch: i64,
+    /// Whose job it is.
+    pub team: String,
     state: Mutex<State>,
 }
 
@@ -15,8 +18,9 @@ struct State {
 }
 
 impl Held {
-    pub fn new(epoch: i64, lease: Duration) -> Held {
-        Held { epoch, state: Mutex::new(State { lease_until: Instant::now() + lease, percent: None }) }
+    pub fn new(claimed: &Claimed, lease: Duration) -> Held {
+        let (epoch, team) = (claimed.job.lease_epoch, claimed.job.team.clone());
+        Held { epoch, team, state: Mutex::new(State { lease_until: Instant::now() + lease, percent: None }) }
     }
 
     /// A heartbeat that was sent at `sent` was answered.

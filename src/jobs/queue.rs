@@ -14,6 +14,8 @@ use uuid::Uuid;
 const LOOK: Duration = Duration::from_millis(500);
 /// How often a worker without news looks for work of other processes.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long a look that found nobody waiting does for: what ends meanwhile is looked at together.
+const REST: Duration = Duration::from_millis(10);
 const RETENTION: Duration = Duration::from_secs(60);
 /// No attempt ends later than this after its answer came.
 const ANSWER_AGE: Duration = Duration::from_secs(3_600);
@@ -58,7 +60,7 @@ impl Inner {
     }
 
     pub(super) fn hold(&self, claimed: &Claimed) -> Arc<Held> {
-        let held = Arc::new(Held::new(claimed.job.lease_epoch, self.lease));
+        let held = Arc::new(Held::new(claimed, self.lease));
         self.mine.lock().insert(claimed.job.id, held.clone());
         held
     }
@@ -70,6 +72,12 @@ impl Inner {
             mine.remove(&id);
             self.cancelled.lock().remove(&id);
         }
+    }
+
+    /// Whether this process runs one of these jobs of the team.
+    pub(super) fn runs_any(&self, team: &str, ids: &[Uuid]) -> bool {
+        let mine = self.mine.lock();
+        ids.iter().any(|id| mine.get(id).is_some_and(|held| held.team == team))
     }
 
     pub(super) fn is_cancel_requested(&self, id: Uuid) -> bool {
@@ -114,7 +122,10 @@ impl Inner {
                 // questions, and keeps all free slots meanwhile: a call that comes then would have to queue.
                 match self.store.any_queued().await {
                     Ok(true) => {}
-                    Ok(false) => break,
+                    Ok(false) => {
+                        sleep(REST).await;
+                        break;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "looking for work failed");
                         break;

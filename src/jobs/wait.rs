@@ -37,9 +37,12 @@ impl Inner {
         // Registered before the look, so that no change falls between.
         let waiting = self.waiters.register(ids);
         let over = || self.is_stopped() || Instant::now() >= until;
-        // A short look does for those who hear of nothing in between.
+        // Those who hear of nothing in between need no more than a short look, and none at what this process runs.
+        let open = async || {
+            Ok::<_, StoreError>(self.runs_any(team, ids) || Box::pin(self.store.any_open(team, ids)).await?)
+        };
         let mut woken = false;
-        if moments.is_none() && !over() && Box::pin(self.store.any_open(team, ids)).await? {
+        if moments.is_none() && !over() && open().await? {
             woken = timeout_at(until, waiting.changed()).await.is_ok();
         }
         let mut told = None;

@@ -25,6 +25,8 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.inner.let_go(self.id, &self.held);
+        // Behind: who sees that the job is run here relies on being told of its end.
+        self.inner.waiters.changed(self.id);
         drop(self.permit.take());
         self.inner.wake.notify_one();
     }
@@ -47,11 +49,11 @@ impl Inner {
             let attempted =
                 Run { inner: self, claimed: &claimed, held: running.held.clone() }.attempt().await;
             let next = self.conclude(&claimed, attempted, &instance, started.elapsed()).await;
-            self.waiters.changed(id);
             match next {
                 Some(next) => {
                     claimed = next;
                     running.held = self.hold(&claimed);
+                    self.waiters.changed(id);
                 }
                 None => return,
             }

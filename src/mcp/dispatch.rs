@@ -9,7 +9,11 @@ use super::{
     tasks::{self, Form},
     tools::{self, Called},
     watching,
-    wire::{era::Version, frame::Request, listening::Lists},
+    wire::{
+        era::Version,
+        frame::{Request, Written},
+        listening::Lists,
+    },
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
@@ -106,23 +110,23 @@ pub fn listens(request: &Request) -> bool {
 ///
 /// # Errors
 /// Those of the protocol. What a tool could not do is a result.
-pub async fn answer(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawValue>, Fault> {
+pub async fn answer(inner: &Inner, call: &Call, request: &Request) -> Result<Written, Fault> {
     match inner.server.extra {
         None => own(inner, call, request).await,
         Some(extra) if extra.owns(&request.method, &request.params) => {
-            extra::answer(extra, inner, call, request).await
+            extra::answer(extra, inner, call, request).await.map(Written::New)
         }
         Some(extra) => extra::add(extra, call, &request.method, own(inner, call, request).await?),
     }
 }
 
-async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawValue>, Fault> {
+async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Written, Fault> {
     let modern = call.peer.is_modern();
-    match Method::find(&request.method, call)? {
+    let new = match Method::find(&request.method, call)? {
         Method::Initialize => raw(&initialize(inner, call, request)),
         Method::Ping => raw(&serde_json::Map::new()),
         Method::Discover => raw(&Envelope::cached(inner, discover(inner, call), DISCOVER_TTL_MS, "public")),
-        Method::ListTools => tools::list(inner, call, |list| cached(inner, modern, list)),
+        Method::ListTools => return tools::list(inner, call, |list| cached(inner, modern, list)),
         Method::ListResources => cached(inner, modern, resources::all(call)),
         Method::ListTemplates => cached(inner, modern, resources::templates()),
         Method::ListPrompts => cached(inner, modern, prompts::all()),
@@ -146,7 +150,8 @@ async fn own(inner: &Inner, call: &Call, request: &Request) -> Result<Box<RawVal
         Method::Complete => {
             complete(inner, modern, completion::complete(inner, call, &request.params).await?)
         }
-    }
+    };
+    new.map(Written::New)
 }
 
 /// A result, dressed as its era wants it.

@@ -6,7 +6,7 @@ use super::{
     call::Call,
     errors::Fault,
     wire::{
-        frame::{self, Request},
+        frame::{self, Request, Written},
         headers,
     },
 };
@@ -147,12 +147,7 @@ pub async fn answer(
 ///
 /// # Errors
 /// Never but for a fault of the gateway.
-pub fn add(
-    extra: &dyn Extra,
-    call: &Call,
-    method: &str,
-    result: Box<RawValue>,
-) -> Result<Box<RawValue>, Fault> {
+pub fn add(extra: &dyn Extra, call: &Call, method: &str, result: Written) -> Result<Written, Fault> {
     let more = match ListOf::of(method) {
         Some((list, member)) => (member, Value::Array(extra.list(list))),
         None if matches!(method, "initialize" | "server/discover") => {
@@ -166,5 +161,5 @@ pub fn add(
         (Some(Value::Object(own)), Value::Object(more)) => own.extend(more),
         _ => {}
     }
-    serde_json::value::to_raw_value(&whole).map_err(|_| Fault::internal())
+    serde_json::value::to_raw_value(&whole).map(Written::New).map_err(|_| Fault::internal())
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
+    EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, TryIntoModel,
 };
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -143,7 +143,8 @@ async fn write_end(
     row: job::Model,
     finish: &Finish,
 ) -> Result<job::Model, DbErr> {
-    let mut change = row.clone().into_active_model();
+    let id = row.id;
+    let mut change = row.into_active_model();
     change.phase = Set(None);
     change.finished = Set(Some(now));
     change.updated = Set(now);
@@ -179,7 +180,9 @@ async fn write_end(
     if let Some(end) = &finish.attempt {
         end_attempt(tx, now, end).await?;
     }
-    change.update(tx).await
+    // Nobody else changes the locked row, so what it is now need not be asked for.
+    job::Entity::update_many().set(change.clone()).filter(job::Column::Id.eq(id)).exec(tx).await?;
+    change.try_into_model()
 }
 
 /// Characters of the columns with a vendor's own words.

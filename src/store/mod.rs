@@ -14,6 +14,7 @@ mod dialect;
 mod entity;
 mod finish;
 mod gate;
+mod gather;
 mod keys;
 mod lane;
 mod lease;
@@ -57,6 +58,7 @@ pub use submit::{Caps, Claimed, IdempotencyKey, Offer, QueueCaps, Reservation, S
 pub use usage::{By, Used};
 
 use crate::telemetry::SharedClock;
+use gather::Gather;
 use parking_lot::Mutex;
 use reader::Reader;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
@@ -83,6 +85,7 @@ const WAITING: usize = 1024;
 #[derive(Clone)]
 pub struct Store {
     read: Reader,
+    gather: Gather,
     writer: mpsc::Sender<Command>,
     steady: Steady,
     /// Where other nodes tell of changes.
@@ -115,7 +118,8 @@ impl Store {
         let task = Writer::new(write, steady.clone(), *settings.statement_timeout * 2);
         tokio::spawn(task.run(commands));
         let read = Reader::new(read, *settings.acquire_timeout + *settings.statement_timeout);
-        Ok(Store { read, writer, steady, news })
+        let gather = Gather::new(read.clone());
+        Ok(Store { read, gather, writer, steady, news })
     }
 
     /// Commits jobs, or says why not. The jobs are on disk when this returns.

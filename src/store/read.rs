@@ -5,6 +5,7 @@ use super::{
     dialect::insert_new,
     entity::{attempt, image, job, quota_window, upload},
     model::{Attempt, Image, Job, State, Upload},
+    reader::Reader,
     rows::upload_row,
 };
 use sea_orm::{
@@ -28,42 +29,52 @@ pub struct JobRows {
     pub attempts: Vec<Attempt>,
 }
 
+impl JobRows {
+    fn of(job: Job) -> JobRows {
+        JobRows { job, images: Vec::new(), deleted: Vec::new(), attempts: Vec::new() }
+    }
+}
+
+/// The jobs among `ids`, whoever's they are.
+pub(super) async fn jobs_with_rows(db: &Reader, ids: &[Uuid]) -> Result<HashMap<Uuid, JobRows>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // One statement, because each costs a trip to the connection's thread and back.
+    let found = job::Entity::find()
+        .find_also_related(image::Entity)
+        .find_also_related(attempt::Entity)
+        .filter(job::Column::Id.is_in(ids.iter().copied()))
+        .all(db)
+        .await?;
+    let mut jobs: HashMap<Uuid, JobRows> = HashMap::with_capacity(ids.len());
+    // Each image comes with each attempt.
+    for (job, image, attempt) in found {
+        let rows = jobs.entry(job.id).or_insert_with(|| JobRows::of(job.into()));
+        if let Some(image) = image {
+            let of_kind = if image.deleted.is_some() { &mut rows.deleted } else { &mut rows.images };
+            if of_kind.iter().all(|known| known.id != image.id) {
+                of_kind.push(image.into());
+            }
+        }
+        if let Some(attempt) = attempt.filter(|new| rows.attempts.iter().all(|known| known.id != new.id)) {
+            rows.attempts.push(attempt.into());
+        }
+    }
+    // A few in memory; the database would sort whole rows.
+    for rows in jobs.values_mut() {
+        rows.images.sort_by_key(|image| image.position);
+        rows.deleted.sort_by_key(|image| image.position);
+        rows.attempts.sort_by_key(|attempt| attempt.number);
+    }
+    Ok(jobs)
+}
+
 impl Store {
     /// The team's jobs among `ids`, in no order.
     pub async fn jobs_by_id(&self, team: &str, ids: &[Uuid]) -> Result<Vec<JobRows>, StoreError> {
-        // One statement, because each costs a trip to the connection's thread and back.
-        let found = job::Entity::find()
-            .find_also_related(image::Entity)
-            .find_also_related(attempt::Entity)
-            .filter(job::Column::Id.is_in(ids.iter().copied()))
-            .filter(job::Column::Team.eq(team))
-            .order_by_asc(image::Column::Position)
-            .order_by_asc(attempt::Column::Number)
-            .all(&self.read)
-            .await?;
-        let mut jobs: Vec<JobRows> = Vec::with_capacity(ids.len());
-        // Each image comes with each attempt.
-        for (job, image, attempt) in found {
-            let at = jobs.iter().position(|known| known.job.id == job.id).unwrap_or_else(|| {
-                jobs.push(JobRows {
-                    job: job.into(),
-                    images: Vec::new(),
-                    deleted: Vec::new(),
-                    attempts: Vec::new(),
-                });
-                jobs.len() - 1
-            });
-            let JobRows { images, deleted, attempts, .. } = &mut jobs[at];
-            if let Some(image) = image {
-                let of_kind = if image.deleted.is_some() { deleted } else { images };
-                if of_kind.iter().all(|known| known.id != image.id) {
-                    of_kind.push(image.into());
-                }
-            }
-            if let Some(attempt) = attempt.filter(|new| attempts.iter().all(|known| known.id != new.id)) {
-                attempts.push(attempt.into());
-            }
-        }
+        let mut jobs = self.gather.jobs(ids).await?;
+        jobs.retain(|rows| rows.job.team == team);
         Ok(jobs)
     }
 

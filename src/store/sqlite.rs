@@ -51,8 +51,10 @@ async fn alone(database: &Path) -> std::io::Result<std::fs::File> {
 /// (a full disk, a failed sync), sqlx counts on as if it were open. Later transactions would then be savepoints
 /// inside one that nobody commits.
 async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // Behind the rollback that may still be on its way.
-    connection.ping().await?;
+    if connection.is_in_transaction() {
+        // Behind the rollback that may still be on its way.
+        connection.ping().await?;
+    }
     Ok(!connection.is_in_transaction())
 }
 

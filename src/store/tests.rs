@@ -7,6 +7,7 @@ mod listing;
 mod nodes;
 mod pauses;
 mod raises;
+mod reading;
 mod refused;
 mod trouble;
 mod usage;

@@ -9,6 +9,7 @@ use crate::{
         call::{Call, Profile},
         errors::Fault,
         tasks::Form,
+        wire::frame::Written,
     },
 };
 use parking_lot::Mutex;
@@ -73,17 +74,19 @@ pub fn result(
     inner: &Inner,
     call: &Call,
     write: impl FnOnce(catalogue::ToolList) -> Result<Box<RawValue>, Fault>,
-) -> Result<Box<RawValue>, Fault> {
+) -> Result<Written, Fault> {
     let tools = catalogue::mine(inner, call);
     let list = |tools: &[Tool]| catalogue::list(inner, call, tools);
-    let Some(offered) = inner.backend.offered(&call.owner()) else { return write(list(&tools)) };
+    let Some(offered) = inner.backend.offered(&call.owner()) else {
+        return write(list(&tools)).map(Written::New);
+    };
     let ceiling = inner.wait_ceiling(call, 1);
     let (modern, apps) = (call.peer.is_modern(), call.peer.apps);
     let of = Of { offered, tools, ceiling, modern, apps, profile: call.profile, tasks: Form::of(call) };
     if let Some(kept) = inner.lists.find(&of) {
-        return Ok((*kept).to_owned());
+        return Ok(Written::Kept(kept));
     }
     let result = write(list(&of.tools))?;
     inner.lists.keep(of, &result);
-    Ok(result)
+    Ok(Written::New(result))
 }

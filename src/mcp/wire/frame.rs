@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value, value::RawValue};
-use std::fmt;
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// Objects and arrays inside each other, the message itself counted.
 const DEPTH_MAX: usize = 64;
@@ -159,8 +159,25 @@ struct Answer<'a> {
     error: Option<ErrorBody<'a>>,
 }
 
+/// A result as it is written into its answer.
+pub enum Written {
+    New(Box<RawValue>),
+    /// One for many callers.
+    Kept(Arc<RawValue>),
+}
+
+impl Deref for Written {
+    type Target = RawValue;
+    fn deref(&self) -> &RawValue {
+        match self {
+            Written::New(result) => result,
+            Written::Kept(result) => result,
+        }
+    }
+}
+
 /// The answer to a request.
-pub fn answer(id: &Id, result: Result<Box<RawValue>, Fault>) -> Outcome {
+pub fn answer(id: &Id, result: Result<impl Deref<Target = RawValue>, Fault>) -> Outcome {
     match result {
         Ok(result) => Outcome {
             status: StatusCode::OK,
