@@ -115,11 +115,13 @@ impl Run<'_> {
         })
     }
 
-    /// The target is not there any more. Nothing is lost where nothing was sent.
+    /// The target is not there any more. Nothing is lost where nothing was sent; else nobody here can ask what became of it.
     fn gone(&self, why: String) -> Attempted {
-        let sent = self.claimed.rescued;
-        let error = ProviderError::new(ErrorClass::NotFound, why);
-        Attempted::Failed(Box::new(if sent { error.with_spend(Spend::Possible) } else { error }))
+        let error = match self.claimed.rescued {
+            true => ProviderError::new(ErrorClass::OutcomeUnknown, why).with_spend(Spend::Possible),
+            false => ProviderError::new(ErrorClass::NotFound, why),
+        };
+        Attempted::Failed(Box::new(error))
     }
 
     /// The kept request, fitted to this target, with its reference bytes and the room they take.

@@ -113,7 +113,12 @@ impl Inner {
     async fn claim_work(self: Arc<Inner>) {
         loop {
             timeout(IDLE, self.wake.notified()).await.ok();
-            while !self.is_stopping() {
+            loop {
+                // A stop waits for a claim that has begun, and for what came of it.
+                let _claiming = self.tasks.token();
+                if self.is_stopping() {
+                    break;
+                }
                 let free = self.slots.available_permits();
                 if free == 0 {
                     break;
@@ -207,7 +212,9 @@ impl Inner {
     /// Returns how many orphans were taken over.
     async fn rescue(self: &Arc<Inner>) -> u64 {
         let mine: Vec<Uuid> = self.mine.lock().keys().copied().collect();
-        match self.store.rescue(&self.owner, self.lease_us(), RESCUED, &mine).await {
+        let registry = self.live.load().registry.clone();
+        let here = registry.instances().filter(|i| i.is_on()).map(|i| i.id.clone()).collect();
+        match self.store.rescue(&self.owner, self.lease_us(), RESCUED, &mine, &here).await {
             Ok(rescued) => {
                 let n = rescued.len() as u64;
                 for one in rescued {
@@ -244,7 +251,8 @@ impl Inner {
             beat.tick().await;
             let ids: Vec<Uuid> = {
                 let mine = self.mine.lock();
-                self.waiters.ids().into_iter().filter(|id| !mine.contains_key(id)).collect()
+                let runs = |id: &Uuid| mine.get(id).is_some_and(|held| held.trusted(Duration::ZERO));
+                self.waiters.ids().into_iter().filter(|id| !runs(id)).collect()
             };
             if ids.is_empty() {
                 continue;

@@ -95,7 +95,10 @@ impl Inner {
                 "The job is cancelled; nothing was sent to a vendor and nothing was spent.".to_owned(),
             ),
             (State::Running, _) => {
-                self.cancelled.lock().insert(id);
+                // Whoever else runs it reads it with its next heartbeat.
+                if self.mine.lock().contains_key(&id) {
+                    self.cancelled.lock().insert(id);
+                }
                 let text = "The vendor is already working on it, and that cannot be taken back: the image will be finished and kept. \
                             It will not be tried again if it fails.";
                 ("unknown", text.to_owned())

@@ -14,7 +14,7 @@ use sea_orm::{
     QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait},
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// For whom a ticket was kept.
@@ -30,17 +30,21 @@ pub enum TicketKept {
 }
 
 impl Store {
-    /// Takes over jobs whose lease ran out. `mine`: jobs this process still runs.
+    /// Takes over jobs whose lease ran out. `mine`: jobs this process still runs; `here`: the instances that it has. A job
+    /// of another waits for a process that has it, since its ticket or answer is paid for, until its deadline is over.
     pub async fn rescue(
         &self,
         owner: &str,
         lease_us: i64,
         n: u64,
         mine: &[Uuid],
+        here: &BTreeSet<String>,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let (owner, mine) = (owner.to_owned(), mine.to_vec());
-        self.write(move |tx, now| Box::pin(async move { rescue(tx, now, &owner, lease_us, n, mine).await }))
-            .await
+        let (owner, mine, here) = (owner.to_owned(), mine.to_vec(), here.clone());
+        self.write(move |tx, now| {
+            Box::pin(async move { rescue(tx, now, &owner, lease_us, n, mine, here).await })
+        })
+        .await
     }
 
     /// Renews the leases that `owner` has on these jobs, and tells which it still holds, with their epochs and
@@ -169,11 +173,14 @@ async fn rescue(
     lease_us: i64,
     n: u64,
     mine: Vec<Uuid>,
+    here: BTreeSet<String>,
 ) -> Result<Vec<Claimed>, DbErr> {
+    let over = job::Column::Deadline.lt(now.steady);
     let lost = job::Entity::find()
         .filter(job::Column::State.eq(State::Running.code()))
         .filter(job::Column::LeaseUntil.lt(now.steady))
         .filter(job::Column::Id.is_not_in(mine))
+        .filter(job::Column::Instance.is_in(here).or(over))
         .order_by_asc(job::Column::LeaseUntil)
         .limit(n);
     // Another node may be taking over the others.

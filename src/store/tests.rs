@@ -15,7 +15,7 @@ mod usage;
 use super::*;
 use crate::telemetry::ManualClock;
 use database::{Kind, TestDatabase};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use uuid::Uuid;
 
 const LEASE: i64 = 15_000_000;
@@ -78,6 +78,11 @@ fn submit(jobs: Vec<Job>, slots: usize) -> Submit {
 
 fn shares(caps: &[(&str, Option<u32>)]) -> Shares {
     Shares { instances: caps.iter().map(|(i, c)| ((*i).to_owned(), *c)).collect(), ..Shares::default() }
+}
+
+/// The instances of sample jobs.
+fn here() -> BTreeSet<String> {
+    ["a", "b"].map(String::from).into()
 }
 
 async fn started(scene: &Scene, job: Job) -> Claimed {
@@ -307,7 +312,7 @@ async fn a_stale_worker_changes_nothing() {
     everywhere(async |scene| {
         let first = started(&scene, job("t")).await;
         scene.clock.advance(Duration::from_secs(20));
-        let taken = scene.store.rescue("other", LEASE, 10, &[]).await.unwrap();
+        let taken = scene.store.rescue("other", LEASE, 10, &[], &here()).await.unwrap();
         assert_eq!(taken.len(), 1);
         assert!(taken[0].rescued && taken[0].job.lease_epoch == 2 && taken[0].attempt.id == first.attempt.id);
         assert!(matches!(scene.store.finish(completed(&first)).await.unwrap(), Finished::Stale));
@@ -333,7 +338,7 @@ async fn a_live_lease_is_not_rescued_and_a_heartbeat_keeps_it() {
             assert!(
                 scene.store.heartbeat("me", LEASE, vec![one.job.id]).await.unwrap().contains_key(&one.job.id)
             );
-            assert!(scene.store.rescue("other", LEASE, 10, &[]).await.unwrap().is_empty());
+            assert!(scene.store.rescue("other", LEASE, 10, &[], &here()).await.unwrap().is_empty());
         }
     })
     .await
@@ -363,7 +368,7 @@ async fn a_ticket_that_comes_while_its_job_is_given_up_is_resumed() {
     everywhere(async |scene| {
         let one = started(&scene, job("t")).await;
         scene.clock.advance(Duration::from_micros(LEASE as u64 + 1));
-        let taken = scene.store.rescue("other", LEASE, 10, &[]).await.unwrap().pop().unwrap();
+        let taken = scene.store.rescue("other", LEASE, 10, &[], &here()).await.unwrap().pop().unwrap();
         assert_eq!(taken.attempt.ticket, None);
         // The worker that had stopped comes back between the other's look and its end.
         let ticket = serde_json::json!("v-1");
@@ -373,8 +378,13 @@ async fn a_ticket_that_comes_while_its_job_is_given_up_is_resumed() {
         let unheard = AttemptEnd { unheard: true, ..ended(&taken, "outcome_unknown", "possible") };
         let unknown = Finish { end, attempt: Some(unheard), ..completed(&taken) };
         assert!(matches!(scene.store.finish(unknown).await.unwrap(), Finished::Stale));
-        let again =
-            scene.store.rescue("other", LEASE, 10, &[]).await.unwrap().pop().expect("it is resumed at once");
+        let again = scene
+            .store
+            .rescue("other", LEASE, 10, &[], &here())
+            .await
+            .unwrap()
+            .pop()
+            .expect("it is resumed at once");
         assert_eq!((again.attempt.id, again.attempt.ticket.clone()), (one.attempt.id, Some(ticket)));
         assert!(matches!(scene.store.finish(completed(&again)).await.unwrap(), Finished::Applied(_)));
     })

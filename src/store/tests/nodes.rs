@@ -197,11 +197,13 @@ async fn orphans_are_taken_over_once() {
         nodes[0].submit(submit((0..40).map(|_| job("t")).collect(), 40)).await.unwrap();
         scene.clock.advance(Duration::from_secs(20));
         let rescued = all(&nodes, 9, |store, i| async move {
-            store.rescue(&format!("node {i}"), LEASE, 10, &[]).await.unwrap()
+            store.rescue(&format!("node {i}"), LEASE, 10, &[], &here()).await.unwrap()
         });
         let mut rescued: Vec<Uuid> = rescued.await.into_iter().flatten().map(|one| one.job.id).collect();
         // Where another was at them at that moment, the next sweep finds them.
-        rescued.extend(nodes[0].rescue("last", LEASE, 40, &[]).await.unwrap().iter().map(|one| one.job.id));
+        rescued.extend(
+            nodes[0].rescue("last", LEASE, 40, &[], &here()).await.unwrap().iter().map(|one| one.job.id),
+        );
         assert_eq!(rescued.len(), rescued.iter().collect::<HashSet<_>>().len(), "none twice");
         assert_eq!(rescued.len(), 40, "and all of them");
     })
@@ -353,7 +355,10 @@ async fn nodes_whose_clocks_differ_by_hours_agree_on_leases_and_deadlines() {
             let lasting = || Job { deadline_us: one.steady_us() + HOUR / 6, ..job("t") };
             one.submit(submit(vec![lasting()], 1)).await.unwrap();
             one.submit(submit(vec![lasting()], 0)).await.unwrap();
-            assert!(other.rescue("other", LEASE, 10, &[]).await.unwrap().is_empty(), "the lease holds");
+            assert!(
+                other.rescue("other", LEASE, 10, &[], &here()).await.unwrap().is_empty(),
+                "the lease holds"
+            );
             assert!(other.sweep().await.unwrap().expired.is_empty(), "the deadline is far");
             let late = Job { deadline_us: one.steady_us() - 1, ..job("t") };
             one.submit(submit(vec![late], 0)).await.unwrap();

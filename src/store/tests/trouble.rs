@@ -37,19 +37,23 @@ async fn setting_the_clock_moves_no_lease_and_no_deadline_and_a_restart_ends_all
         machine.wall.fetch_add(jump, SeqCst);
         // A process that starts after the jump counts as those before it.
         for store in [&store, &open().await] {
-            assert!(store.rescue("other", LEASE, 10, &[]).await.unwrap().is_empty(), "{jump}");
+            assert!(store.rescue("other", LEASE, 10, &[], &here()).await.unwrap().is_empty(), "{jump}");
             assert!(store.sweep().await.unwrap().expired.is_empty(), "{jump}");
         }
     }
     machine.up.fetch_add(LEASE + 1, SeqCst);
-    assert_eq!(store.rescue("other", LEASE, 10, &[]).await.unwrap().len(), 1, "time itself ends a lease");
+    assert_eq!(
+        store.rescue("other", LEASE, 10, &[], &here()).await.unwrap().len(),
+        1,
+        "time itself ends a lease"
+    );
 
     machine.start.store(true, SeqCst);
     machine.up.store(0, SeqCst);
     let store = open().await;
     machine.up.fetch_add(1, SeqCst);
     assert_eq!(
-        store.rescue("third", LEASE, 10, &[]).await.unwrap().len(),
+        store.rescue("third", LEASE, 10, &[], &here()).await.unwrap().len(),
         1,
         "its holder died with the machine"
     );
@@ -151,4 +155,18 @@ async fn a_rotated_key_keeps_its_old_bearer_for_a_while_and_all_the_rest() {
         "it is gone for good"
     );
     assert!(!store.rotate_key("key_2", "four".into(), "igw_4".into(), 0).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_orphan_waits_for_a_process_that_has_its_provider_until_its_deadline() {
+    everywhere(async |scene| {
+        let one = started(&scene, job("t")).await;
+        scene.clock.advance(Duration::from_secs(60));
+        let elsewhere = BTreeSet::from(["c".to_owned()]);
+        assert!(scene.store.rescue("other", LEASE, 10, &[], &elsewhere).await.unwrap().is_empty());
+        scene.clock.advance(Duration::from_secs(900));
+        let taken = scene.store.rescue("other", LEASE, 10, &[], &elsewhere).await.unwrap();
+        assert_eq!(taken.iter().map(|taken| taken.job.id).collect::<Vec<_>>(), [one.job.id]);
+    })
+    .await
 }
