@@ -113,6 +113,9 @@ struct Uploaded {
 
 #[async_trait::async_trait]
 impl UploadHandler for UploadFace {
+    fn knows(&self, token: &str) -> bool {
+        self.0.has_slot(token)
+    }
     async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal> {
         let (upload_id, kept) = self.0.put_upload(token, bytes).await.map_err(|error| match error {
             PutError::Away => Refusal::unavailable(error.to_string()),

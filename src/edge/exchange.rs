@@ -146,9 +146,12 @@ impl Exchange {
 
     async fn phases(&self, session: &mut ServerSession, seen: &mut Seen) -> Result<Answer, End> {
         head::check(session, &self.limits)?;
-        self.doors.host(seen.host.as_deref())?;
         let path = seen.asked.path.clone();
         let route = route(&path, &self.faces.paths);
+        // Who asks how it is may know the address alone, as kubelets and load balancers do; nothing is told but that.
+        if !matches!(route, Route::Live | Route::Ready) {
+            self.doors.host(seen.host.as_deref())?;
+        }
         if matches!(seen.asked.method, Method::CONNECT | Method::TRACE) {
             return Err(Refusal { close: true, ..Refusal::method(route.methods()) }.into());
         }
@@ -230,14 +233,14 @@ impl Exchange {
         if seen.asked.method != Method::PUT {
             return Err(Refusal::method("PUT, OPTIONS").into());
         }
-        let (body, _share) = body::read(session, &self.limits, &self.room).await?;
-        match self.faces.uploads.put(token, body).await {
-            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {
-                let decision = self.faces.rates.load().unauthenticated(seen.client);
-                Err(if decision.allowed { refusal } else { limited(seen, decision) }.into())
-            }
-            done => Ok(done?),
+        // Before the body: nobody takes room for bytes without a link.
+        if !self.faces.uploads.knows(token) {
+            let decision = self.faces.rates.load().unauthenticated(seen.client);
+            let refusal = Refusal::not_found();
+            return Err(if decision.allowed { refusal } else { limited(seen, decision) }.into());
         }
+        let (body, _share) = body::read(session, &self.limits, &self.room).await?;
+        Ok(self.faces.uploads.put(token, body).await?)
     }
 
     async fn authenticate(
@@ -317,7 +320,9 @@ impl Exchange {
         let accepted = accepted.join(",").to_ascii_lowercase();
         let only_streams = accepted.contains("text/event-stream")
             && !["application/json", "application/*", "*/*"].iter().any(|kind| accepted.contains(kind));
-        if only_streams || method == Method::GET {
+        // What is listened to comes in no other form.
+        let listens = headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+        if only_streams || listens || method == Method::GET {
             let sentence = "This key holds too many open streams; close some first.";
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, sentence);
             return Err(Refusal { retry: Some((5, Some("streams"))), ..refusal });

@@ -45,6 +45,8 @@ pub trait ImageHandler: Send + Sync {
 /// Upload links. `token` is what follows `/uploads/`; it is the credential.
 #[async_trait]
 pub trait UploadHandler: Send + Sync {
+    /// Whether it is a token of ours that is still good. Looks at nothing else.
+    fn knows(&self, token: &str) -> bool;
     /// # Errors
     /// Why the bytes were not taken.
     async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal>;

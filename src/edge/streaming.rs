@@ -42,7 +42,9 @@ impl Asked {
     pub fn log(&self, outcome: &str) {
         let duration_ms = self.started.elapsed().as_millis() as u64;
         let key_id = self.principal.as_ref().map(|p| &*p.key);
-        let (request_id, method, path) = (&*self.id, self.method.as_str(), &*self.path);
+        // The rest of an upload's path is its credential.
+        let path = if self.path.starts_with("/uploads/") { "/uploads/..." } else { &*self.path };
+        let (request_id, method) = (&*self.id, self.method.as_str());
         if outcome < "400" {
             tracing::debug!(request_id, method, path, outcome, key_id, duration_ms, "request answered");
         } else {

@@ -287,6 +287,11 @@ impl Jobs {
         self.0.live.load().rules.offers(team, tool)
     }
 
+    /// Whether an upload's link is one of ours and still good.
+    pub fn has_slot(&self, token: &str) -> bool {
+        self.0.images.open_slot(token).is_some()
+    }
+
     /// Takes the bytes of an upload slot, once: its id, and what was stored.
     ///
     /// # Errors

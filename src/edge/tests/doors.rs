@@ -119,6 +119,15 @@ async fn foreign_pages_and_names_run_nothing() {
 }
 
 #[tokio::test]
+async fn probes_are_answered_under_any_name() {
+    let rig = start().await;
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/health", 403), ("/", 403)] {
+        let reply = rig.ask(&format!("GET {path} HTTP/1.1\r\nHost: 10.1.2.3:8000\r\n\r\n")).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.body);
+    }
+}
+
+#[tokio::test]
 async fn a_preflight_is_answered_without_a_key_for_allowed_pages_only() {
     let rig = Setup::with(|edge| edge.allowed_origins = vec!["https://app.example".into()]).start().await;
     let ask = |origin: &str| {

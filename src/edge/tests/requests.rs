@@ -384,4 +384,9 @@ async fn an_upload_link_takes_a_put_without_a_key_and_guessing_is_slowed_down() 
     assert_eq!(statuses[0], 404);
     assert!(statuses.contains(&429), "{statuses:?}");
     assert_eq!(rig.ask(&put("good")).await.status, 201, "a good link is not a guess");
+    // What a guess would send is not waited for.
+    let rig = start().await;
+    let mut wire = rig.wire().await;
+    wire.send("PUT /uploads/guess HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nab").await;
+    assert_eq!(wire.reply().await.status, 404);
 }
