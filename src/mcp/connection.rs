@@ -29,6 +29,8 @@ use tokio::{
 
 /// Requests that run at the same time; then reading stands still.
 const CONCURRENT: usize = 64;
+/// Subscriptions that are held open beside them.
+const LISTENERS: usize = 16;
 /// After the end of the input: how long requests may go on by themselves, and how long at all.
 const GRACE: Duration = Duration::from_secs(2);
 const GRACE_MAX: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ type Share = Option<OwnedSemaphorePermit>;
 /// What came in.
 pub struct Said {
     pub message: Result<Value, Fault>,
+    /// Who says it, where each message shows a credential: scopes may be others than when the stream was opened.
+    pub principal: Option<Arc<Principal>>,
     /// From the `Idempotency-Key` header, where there are headers.
     pub idempotency_key: Option<String>,
     /// The memory that it takes until it is answered, where that is counted.
@@ -125,7 +129,7 @@ impl Connection {
                 }
                 Ok(()) = self.news.changed() => self.tell().await,
                 uri = self.watching.next() => self.send(updated(&uri)).await,
-                said = input.next(), if self.running.len() < CONCURRENT => match said? {
+                said = input.next(), if self.running.len() < CONCURRENT + self.listeners.len() => match said? {
                     // Boxed: most of the time an old stream waits, and this is the most of what it would hold.
                     Some(said) => Box::pin(self.said(said)).await,
                     None => break,
@@ -184,7 +188,10 @@ impl Connection {
     }
 
     async fn said(&mut self, said: Said) {
-        let Said { message, idempotency_key: key, share } = said;
+        let Said { message, principal, idempotency_key: key, share } = said;
+        if let Some(principal) = principal {
+            self.principal = principal;
+        }
         let message = match message {
             Ok(Value::Array(items)) => return self.batch(items, key, share).await,
             Ok(value) => frame::read(value),
@@ -247,6 +254,9 @@ impl Connection {
         };
         let (mcp, outbox, id) = (self.mcp.clone(), self.outbox.clone(), request.id.clone());
         if dispatch::listens(&request) {
+            if self.listeners.len() >= LISTENERS {
+                return self.refuse(Some(&request.id), &Fault::too_many_listeners()).await;
+            }
             let handle = self.running.spawn(async move {
                 match mcp.listening(&call, &request).await {
                     Ok(listening) => listen(listening, outbox).await,

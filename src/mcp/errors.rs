@@ -95,6 +95,10 @@ impl Fault {
         Fault::new(StatusCode::SERVICE_UNAVAILABLE, 503, sentence)
             .header(header::RETRY_AFTER, HeaderValue::from(1))
     }
+    pub fn too_many_listeners() -> Fault {
+        let sentence = "Too many subscriptions are open; end some with notifications/cancelled first";
+        Fault::new(StatusCode::TOO_MANY_REQUESTS, 429, sentence)
+    }
     /// Seen only by a client that still listens to a request it has cancelled.
     pub fn cancelled() -> Fault {
         Fault::new(StatusCode::OK, 499, "The client has cancelled this request")

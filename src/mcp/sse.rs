@@ -74,6 +74,8 @@ pub struct SseStream {
     heartbeat: Duration,
     next_beat: Instant,
     idle: Instant,
+    /// When its id ends, and with it what may be posted.
+    ends: Instant,
     /// The server stops.
     ended: bool,
 }
@@ -87,7 +89,7 @@ impl SseStream {
             biased;
             json = self.outbox.recv() => {
                 let now = Instant::now();
-                (self.next_beat, self.idle) = (now + self.heartbeat, now + IDLE);
+                (self.next_beat, self.idle) = (now + self.heartbeat, self.ends.min(now + IDLE));
                 json.map(|json| sse::data(&json))
             }
             _ = self.news.wait_for(|news| news.over), if !self.ended => {
@@ -147,7 +149,7 @@ impl Mcp {
         let serving = tokio::spawn(connection.serve(messages)).abort_handle();
         inner.streams.open.lock().insert(session.nonce(), inbox);
         let heartbeat = *inner.settings.load().heartbeat;
-        let now = Instant::now();
+        let (now, ends) = (Instant::now(), session.until(now_ms));
         let endpoint = format!("event: endpoint\ndata: {path}?{PARAMETER}={id}\n\n");
         let stream = SseStream {
             inner: Arc::clone(inner),
@@ -158,7 +160,8 @@ impl Mcp {
             news: inner.news.subscribe(),
             heartbeat,
             next_beat: now + heartbeat,
-            idle: now + IDLE,
+            idle: ends.min(now + IDLE),
+            ends,
             ended: false,
         };
         Reply::Listen(sse::head(), Listening::Sse(stream))
@@ -166,13 +169,13 @@ impl Mcp {
 
     /// Answers one request on `mcp.paths.messages`: a message for an open stream.
     pub async fn messages(&self, request: http::Request<Bytes>, principal: Arc<Principal>) -> Reply {
-        match self.post(&request, &principal) {
+        match self.post(&request, principal) {
             Ok(()) => accepted(),
             Err(fault) => refuse_unheard(&fault),
         }
     }
 
-    fn post(&self, request: &http::Request<Bytes>, principal: &Principal) -> Result<(), Fault> {
+    fn post(&self, request: &http::Request<Bytes>, principal: Arc<Principal>) -> Result<(), Fault> {
         if request.method() != Method::POST {
             return Err(Fault::not_a_post());
         }
@@ -183,7 +186,7 @@ impl Mcp {
         let id = query.split('&').find_map(|pair| pair.strip_prefix(PARAMETER)?.strip_prefix('='));
         let id =
             id.ok_or_else(|| Fault::invalid_request("session_id is missing: post to the stream's endpoint"))?;
-        let session = self.inner.sessions.find(id, principal, self.inner.clock.now_ms());
+        let session = self.inner.sessions.find(id, &principal, self.inner.clock.now_ms());
         let session = session.ok_or_else(|| Fault::no_session(id))?;
         let inbox = self.inner.streams.inbox(session.nonce()).ok_or_else(Fault::no_stream)?;
         let idempotency_key = idempotency_key(request)?;
@@ -194,7 +197,8 @@ impl Mcp {
         let kib = u32::try_from(request.body().len() >> 10).unwrap_or(u32::MAX);
         let room = Arc::clone(&self.inner.streams.room);
         let share = room.try_acquire_many_owned(kib).map_err(|_| Fault::too_many_messages())?;
-        let said = Said { message: Ok(message), idempotency_key, share: Some(share) };
+        let principal = Some(principal);
+        let said = Said { message: Ok(message), principal, idempotency_key, share: Some(share) };
         inbox.try_send(Box::new(said)).map_err(|_| Fault::too_many_messages())
     }
 }

@@ -58,6 +58,6 @@ impl<R: AsyncRead + Unpin + Send> Input for Lines<R> {
             Line::Text(text) => frame::parse(&text),
             Line::TooLong => Err(Fault::invalid_request("the line is too long")),
         });
-        Ok(message.map(|message| Said { message, idempotency_key: None, share: None }))
+        Ok(message.map(|message| Said { message, principal: None, idempotency_key: None, share: None }))
     }
 }

@@ -255,6 +255,22 @@ async fn messages_that_wait_are_bounded_by_count_and_by_size() {
     assert_eq!(stream.post(&scene, &large).await, 202, "there is room again");
 }
 
+#[tokio::test]
+async fn a_message_may_do_what_the_credential_that_it_came_with_may() {
+    let scene = scene();
+    let mut stream = open(&scene).await;
+    let call = |id: u8| {
+        let params = json!({"name": "generate_image", "arguments": {"prompt": "a fox"}});
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string()
+    };
+    let weaker = Principal { scopes: vec![Scope::ImagesRead], ..(*scene.principal).clone() };
+    assert_eq!(stream.post_as(&scene, weaker, call(1)).await.status(), 202);
+    assert_eq!(stream.message().await["error"]["code"], 403);
+    let full = (*scene.principal).clone();
+    assert_eq!(stream.post_as(&scene, full, call(2)).await.status(), 202);
+    assert_eq!(stream.message().await["result"]["structuredContent"]["success"], true);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_it_is_idle_and_when_the_server_stops() {
     let scene = scene();

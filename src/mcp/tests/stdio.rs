@@ -92,6 +92,29 @@ async fn a_batch_is_for_processes_of_one_version() {
     assert_eq!((&answers[0]["result"], &answers[1]["error"]["code"]), (&json!({}), &json!(-32601)));
 }
 
+#[tokio::test]
+async fn subscriptions_leave_room_for_requests() {
+    let mut process = process();
+    let listen = |n: u64| (n, modern(json!({"notifications": {"toolsListChanged": true}})));
+    for (id, params) in (1..=100).map(listen) {
+        process.send(id, "subscriptions/listen", params).await;
+    }
+    let (mut open, mut refused) = (0, 0);
+    for _ in 0..100 {
+        let told = process.read().await;
+        match &told["error"]["code"] {
+            Value::Null => open += 1,
+            code => {
+                assert_eq!(*code, 429, "{told}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((open, refused), (16, 84));
+    process.send(500, "server/discover", modern(json!({}))).await;
+    assert_eq!(process.read().await["id"], 500);
+}
+
 #[tokio::test(start_paused = true)]
 async fn requests_run_beside_each_other() {
     let mut process = process();
