@@ -5,7 +5,7 @@ use super::{
     dialect::{insert_all, locks, unlocked},
     entity::{attempt, job, lane, lane_team},
     failpoint,
-    finish::{AttemptEnd, end_attempt, settle},
+    finish::{AttemptEnd, UNKNOWN, end_attempt, may_have_paid, settle},
     gate,
     lane::{Lane, Running},
     model::{Attempt, Job, Phase, State, Target},
@@ -493,6 +493,16 @@ async fn cancel(
     let mut change = row.clone().into_active_model();
     change.updated = Set(now);
     match state {
+        State::Queued | State::Delayed if !may_have_paid(tx, [id]).await?.is_empty() => {
+            change.state = Set(State::Failed.code());
+            change.finished = Set(Some(now));
+            change.cancel_requested = Set(true);
+            change.error_code = Set(Some("outcome_unknown".into()));
+            change.error = Set(Some(UNKNOWN.into()));
+            let row = change.update(tx).await?;
+            tell(tx, [id], false).await?;
+            Ok(Some((row.into(), false)))
+        }
         State::Queued | State::Delayed => {
             change.state = Set(State::Cancelled.code());
             change.finished = Set(Some(now));
@@ -520,20 +530,31 @@ async fn sweep(tx: &DatabaseTransaction, now: Now) -> Result<Swept, DbErr> {
         .order_by_asc(job::Column::Id)
         .limit(500);
     let late = unlocked(late).all(tx).await?;
+    let paid = may_have_paid(tx, late.iter().filter(|row| row.attempts_made > 0).map(|row| row.id)).await?;
     for row in late {
         let id = row.id;
+        let held = paid.contains(&id);
         let mut change = row.into_active_model();
         change.state = Set(State::Failed.code());
-        change.error_code = Set(Some("timeout".into()));
-        let text = "The job waited past its deadline and was not sent to any vendor; nothing was spent.";
+        let (code, text) = match held {
+            true => ("outcome_unknown", UNKNOWN),
+            false => (
+                "timeout",
+                "The job waited past its deadline and was not sent to any vendor; nothing was spent.",
+            ),
+        };
+        change.error_code = Set(Some(code.into()));
         change.error = Set(Some(text.into()));
         change.finished = Set(Some(now.wall));
         change.updated = Set(now.wall);
-        change.reserved = Set(None);
+        if !held {
+            change.reserved = Set(None);
+        }
         change.update(tx).await?;
         swept.expired.push(id);
     }
-    let free: Vec<_> = swept.expired.iter().map(|id| (*id, Some((0, Some(0))))).collect();
+    let free = swept.expired.iter().filter(|id| !paid.contains(id));
+    let free: Vec<_> = free.map(|id| (*id, Some((0, Some(0))))).collect();
     settle(tx, now.wall, &free).await?;
     tell(tx, swept.expired.iter().copied(), false).await?;
     let woken = job::Entity::update_many()

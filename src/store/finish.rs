@@ -82,6 +82,7 @@ pub(super) async fn finish(
     let rows = rows.lock_exclusive().all(tx).await?;
     let mut rows: HashMap<Uuid, job::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
     let heard = heard_after_all(tx, batch).await?;
+    let paid = may_have_paid(tx, rows.values().filter(|row| row.attempts_made > 1).map(|row| row.id)).await?;
     let mut outcomes = Vec::with_capacity(batch.len());
     let (mut images, mut settled) = (Vec::new(), Vec::new());
     for one in batch {
@@ -96,6 +97,8 @@ pub(super) async fn finish(
             outcomes.push(Finished::Stale);
             continue;
         }
+        let held = paid.contains(&one.job_id).then(|| one.clone().held());
+        let one = held.as_ref().unwrap_or(one);
         let ended = write_end(tx, now, row.clone(), one).await?;
         if let End::Completed { images: made, .. } = &one.end {
             images.extend(made.iter().map(image_row));
@@ -109,6 +112,46 @@ pub(super) async fn finish(
     tell(tx, settled.iter().map(|(id, ..)| *id), false).await?;
     settle_at(tx, now, settled).await?;
     Ok(outcomes)
+}
+
+/// Jobs with an ended attempt that may have been charged, and was followed by another all the same (`retry_once`).
+pub(super) async fn may_have_paid(
+    tx: &DatabaseTransaction,
+    jobs: impl IntoIterator<Item = Uuid>,
+) -> Result<HashSet<Uuid>, DbErr> {
+    let jobs: Vec<Uuid> = jobs.into_iter().collect();
+    if jobs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let paid = attempt::Entity::find()
+        .select_only()
+        .column(attempt::Column::JobId)
+        .filter(attempt::Column::JobId.is_in(jobs))
+        .filter(attempt::Column::Ended.is_not_null())
+        .filter(attempt::Column::Spend.eq("possible"));
+    Ok(paid.into_tuple::<Uuid>().all(tx).await?.into_iter().collect())
+}
+
+/// What is said of a job that ends without an image, and of which an earlier attempt may have been charged.
+pub(super) const UNKNOWN: &str = "An earlier try may have been charged, and nobody knows; no image came of it. Ask the operator to reconcile it.";
+
+impl Finish {
+    /// The same end where an earlier attempt may have been charged: what is reserved stays held, unless an image came.
+    fn held(mut self) -> Finish {
+        self.end = match self.end {
+            End::Failed { hold: false, error, .. } => End::Failed {
+                code: "outcome_unknown",
+                error: format!("{error} {UNKNOWN}"),
+                cost: None,
+                hold: true,
+            },
+            End::Cancelled => {
+                End::Failed { code: "outcome_unknown", error: UNKNOWN.into(), cost: None, hold: true }
+            }
+            end => end,
+        };
+        self
+    }
 }
 
 /// Attempts that would end unheard, and have a ticket.

@@ -10,6 +10,7 @@ mod raises;
 mod reading;
 mod refused;
 mod trouble;
+mod twice;
 mod usage;
 
 use super::*;
