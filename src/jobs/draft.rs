@@ -173,8 +173,7 @@ impl Desk<'_> {
         request.user = request.user.map(|user| hashed(&[&owner.team, &user])[..32].to_owned());
         let allowed = live.rules.models(&owner.team, &owner.key);
         let full: Full = spent.iter().map(|(id, why)| (id.clone(), why.message.clone())).collect();
-        let (team, key) = (live.rules.team(&owner.team), live.rules.key(&owner.key));
-        let payer = live.rules.payer(owner, &team, &key);
+        let payer = live.rules.payer(owner);
         let ask = Ask {
             team: &owner.team,
             key: &owner.key,
@@ -196,8 +195,7 @@ impl Desk<'_> {
     fn lines(&self, planned: &Planned) -> Result<Vec<Reservation>, Refused> {
         let Live { rules, registry, .. } = self.live;
         let owner = self.owner;
-        let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
-        let payer = rules.payer(owner, &team, &key);
+        let payer = rules.payer(owner);
         let highest = planned.highest.or(self.ceiling(planned.images));
         let convert = |money| registry.convert(money);
         quota::lines(&rules.limits, payer, planned.images, highest, convert, self.now_us).map_err(|error| {

@@ -2,11 +2,10 @@
 
 use super::{Inner, Owner, Rules};
 use crate::{
-    auth::Team,
     limits::quota::{self, Cap, Payer},
     store::StoreError,
 };
-use plugin_api::value::{Limits, WindowUnit};
+use plugin_api::value::WindowUnit;
 
 /// One limit that applies to a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,14 +40,15 @@ impl Left {
 }
 
 impl Rules {
-    /// Who pays for an owner's jobs; `team` and `key` are its entries.
-    pub(super) fn payer<'a>(&'a self, owner: &'a Owner, team: &'a Team, key: &'a Limits) -> Payer<'a> {
+    /// Who pays for an owner's jobs.
+    pub(super) fn payer<'a>(&'a self, owner: &'a Owner) -> Payer<'a> {
+        let team = self.team(&owner.team);
         Payer {
             team: &owner.team,
             key: &owner.key,
             time_zone: &team.time_zone,
             of_team: &team.limits,
-            of_key: key,
+            of_key: self.key(&owner.key),
             raises: &self.raises,
         }
     }
@@ -58,8 +58,7 @@ impl Inner {
     pub(super) async fn quota(&self, owner: &Owner) -> Result<Vec<Limit>, StoreError> {
         let live = self.live.load_full();
         let (rules, registry) = (&live.rules, &live.registry);
-        let (team, key) = (rules.team(&owner.team), rules.key(&owner.key));
-        let payer = rules.payer(owner, &team, &key);
+        let payer = rules.payer(owner);
         let [of_team, of_key, of_all] = quota::all_windows(&rules.limits, payer, self.clock.now_us());
         let mine: Vec<&str> = of_team.iter().chain(&of_key).map(|window| window.id.as_str()).collect();
         let taken = match mine.is_empty() {

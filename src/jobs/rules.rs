@@ -7,7 +7,11 @@ use crate::{
     store::{Caps, Raise, Shares, TeamShare},
 };
 use plugin_api::value::Limits;
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 
 /// What the configuration says of teams, keys and limits.
 #[derive(Debug, Clone, Default)]
@@ -25,23 +29,24 @@ pub struct Rules {
 
 impl Rules {
     /// A team's own entry, else that of `default`.
-    pub fn team(&self, name: &str) -> Team {
-        self.teams.get(name).or_else(|| self.teams.get("default")).cloned().unwrap_or_default()
+    pub fn team(&self, name: &str) -> &Team {
+        static NONE: LazyLock<Team> = LazyLock::new(Team::default);
+        self.teams.get(name).or_else(|| self.teams.get("default")).unwrap_or(&NONE)
     }
 
-    pub fn key(&self, id: &str) -> Limits {
-        self.keys.get(id).cloned().unwrap_or_default()
+    pub fn key(&self, id: &str) -> &Limits {
+        static NONE: LazyLock<Limits> = LazyLock::new(Limits::default);
+        self.keys.get(id).unwrap_or(&NONE)
     }
 
     /// Globs of the models an owner may use.
     pub fn models(&self, team: &str, key: &str) -> Vec<String> {
-        self.key_models.get(key).cloned().unwrap_or_else(|| self.team(team).models)
+        self.key_models.get(key).unwrap_or_else(|| &self.team(team).models).clone()
     }
 
     /// Whether a team is offered a tool, of those that there are.
     pub fn offers(&self, team: &str, tool: &str) -> bool {
-        let entry = self.teams.get(team).or_else(|| self.teams.get("default"));
-        entry.is_none_or(|team| team.tools.iter().any(|pattern| glob::fits(pattern, tool)))
+        self.team(team).tools.iter().any(|pattern| glob::fits(pattern, tool))
     }
 
     pub fn queued_jobs(&self, team: &str) -> Option<u64> {
@@ -72,7 +77,7 @@ impl Rules {
             // An instance that is off takes no claim: its jobs wait until it is back, or for their deadline.
             instances: registry.instances().filter(|i| i.is_on()).map(open).collect(),
             teams: self.teams.iter().map(|(name, team)| (name.clone(), share(team))).collect(),
-            other_teams: share(&self.team("default")),
+            other_teams: share(self.team("default")),
             keys: self.keys.iter().filter_map(|(id, l)| Some((id.clone(), l.concurrent_jobs?))).collect(),
             other_keys: self.limits.per_key.concurrent_jobs,
         }

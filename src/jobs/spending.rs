@@ -108,14 +108,16 @@ pub(super) fn warn(
 fn shares(live: &Live, owner: &Owner, window: &str) -> Vec<f64> {
     let limits = &live.rules.limits;
     let set = match (instance_of(window), window.split(':').next()) {
-        (Some(id), _) => live.registry.instance(id).and_then(|instance| instance.limits().warn_at.clone()),
+        (Some(id), _) => live.registry.instance(id).and_then(|instance| instance.limits().warn_at.as_ref()),
         (None, Some("team")) => {
-            live.rules.team(&owner.team).limits.warn_at.or_else(|| limits.per_team.warn_at.clone())
+            live.rules.team(&owner.team).limits.warn_at.as_ref().or(limits.per_team.warn_at.as_ref())
         }
-        (None, Some("key")) => live.rules.key(&owner.key).warn_at.or_else(|| limits.per_key.warn_at.clone()),
-        _ => limits.overall.warn_at.clone(),
+        (None, Some("key")) => {
+            live.rules.key(&owner.key).warn_at.as_ref().or(limits.per_key.warn_at.as_ref())
+        }
+        _ => limits.overall.warn_at.as_ref(),
     };
-    let mut shares = set.unwrap_or_else(|| vec![0.8]);
+    let mut shares = set.cloned().unwrap_or_else(|| vec![0.8]);
     shares.sort_by(f64::total_cmp);
     shares
 }
