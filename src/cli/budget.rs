@@ -1,6 +1,6 @@
 //! `budget`: what a team may have beyond its limits for a time.
 
-use super::{Gateway, keys, options, output};
+use super::{Gateway, options, output};
 use crate::{
     config::Config,
     store::{Raise, Store},
@@ -78,7 +78,7 @@ fn read(args: Args, config: &Config, now_us: i64) -> anyhow::Result<Raise> {
     if reason.is_empty() || reason.chars().count() > REASON {
         bail!("--reason: say why in 1 to {REASON} characters");
     }
-    let ends_us = keys::moment("--until", &until, now_us)?;
+    let ends_us = options::moment("--until", &until, now_us)?;
     let (currency, amount) = wanted(&amount, &entry.limits, &config.limits.per_team)?;
     Ok(Raise { team, currency, amount, since_us: now_us, ends_us, reason })
 }

@@ -8,7 +8,7 @@ use crate::{
     store::{Address, Key, Store},
     telemetry::{Clock as _, SystemClock},
 };
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use plugin_api::value::Span;
 use std::{process::ExitCode, time::Duration};
 
@@ -88,8 +88,11 @@ pub async fn run(gateway: &Gateway, command: Command) -> anyhow::Result<ExitCode
 }
 
 async fn create(gateway: &Gateway, config: &Config, create: Create) -> anyhow::Result<()> {
-    let expires_us =
-        create.expires.as_deref().map(|text| moment("--expires", text, SystemClock.now_us())).transpose()?;
+    let expires_us = create
+        .expires
+        .as_deref()
+        .map(|text| options::moment("--expires", text, SystemClock.now_us()))
+        .transpose()?;
     if create.team.is_empty() || create.team.chars().count() > auth::LONGEST_TEAM {
         bail!("--team: a team's name has 1 to {} characters", auth::LONGEST_TEAM);
     }
@@ -143,21 +146,6 @@ fn made(key: &Key, config: &Config) -> String {
         );
     }
     text
-}
-
-/// A moment to come, as an option of the command line says it.
-pub(super) fn moment(option: &str, text: &str, now_us: i64) -> anyhow::Result<i64> {
-    let end = match text.parse::<Span>() {
-        Ok(span) => Some(now_us.saturating_add(span.as_us())),
-        Err(_) => auth::expires_us(text),
-    };
-    let end = end.ok_or_else(|| {
-        anyhow!("{option}: `{text}` is no time; write it like 90d, 2027-01-31 or 2027-01-31T12:00:00Z")
-    })?;
-    if end <= now_us {
-        bail!("{option}: `{text}` is over already");
-    }
-    Ok(end)
 }
 
 async fn list(gateway: &Gateway, config: &Config) -> anyhow::Result<()> {
@@ -300,12 +288,12 @@ mod tests {
 
     #[test]
     fn an_end_is_a_length_a_day_or_a_moment_to_come() {
-        assert_eq!(moment("--expires", "90d", NOW).unwrap(), NOW + 90 * 86_400_000_000);
-        let day = moment("--expires", "2027-01-31", NOW).unwrap();
+        assert_eq!(options::moment("--expires", "90d", NOW).unwrap(), NOW + 90 * 86_400_000_000);
+        let day = options::moment("--expires", "2027-01-31", NOW).unwrap();
         assert_eq!(output::time(day), "2027-02-01 00:00:00 UTC", "it is good on its last day");
-        assert!(moment("--expires", "2027-01-31T12:00:00Z", NOW).unwrap() < day);
+        assert!(options::moment("--expires", "2027-01-31T12:00:00Z", NOW).unwrap() < day);
         for (text, word) in [("2020-01-01", "over"), ("soon", "90d"), ("0s", "over"), ("", "90d")] {
-            let error = moment("--expires", text, NOW).unwrap_err().to_string();
+            let error = options::moment("--expires", text, NOW).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("--expires"), "{text}: {error}");
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
-use plugin_api::Plugin;
+use plugin_api::{Plugin, value::Span};
 use std::{
     ffi::OsString,
     fs,
@@ -167,6 +167,21 @@ pub fn prepare(data_dir: &Path) -> anyhow::Result<()> {
             "the data directory {shown} cannot be written ({error}); give this user the right to, or choose another one with --data-dir"
         )
     })
+}
+
+/// A moment to come, as an option of the command line says it.
+pub(super) fn moment(option: &str, text: &str, now_us: i64) -> anyhow::Result<i64> {
+    let end = match text.parse::<Span>() {
+        Ok(span) => Some(now_us.saturating_add(span.as_us())),
+        Err(_) => auth::expires_us(text),
+    };
+    let end = end.ok_or_else(|| {
+        anyhow!("{option}: `{text}` is no time; write it like 90d, 2027-01-31 or 2027-01-31T12:00:00Z")
+    })?;
+    if end <= now_us {
+        bail!("{option}: `{text}` is over already");
+    }
+    Ok(end)
 }
 
 #[cfg(test)]
