@@ -113,20 +113,26 @@ struct Uploaded {
 
 #[async_trait::async_trait]
 impl UploadHandler for UploadFace {
-    fn knows(&self, token: &str) -> bool {
-        self.0.has_slot(token)
+    fn admit(&self, token: &str) -> Result<(), Refusal> {
+        if self.0.has_slot(token) { Ok(()) } else { Err(refused(&PutError::NoSlot)) }
     }
+
     async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal> {
-        let (upload_id, kept) = self.0.put_upload(token, bytes).await.map_err(|error| match error {
-            PutError::Away => Refusal::unavailable(error.to_string()),
-            PutError::NoSlot => Refusal::new(StatusCode::NOT_FOUND, error.to_string()),
-            PutError::Used => Refusal::new(StatusCode::CONFLICT, error.to_string()),
-            PutError::NoImage(_) => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-        })?;
+        let (upload_id, kept) = self.0.put_upload(token, bytes).await.map_err(|error| refused(&error))?;
         let Kept { mime, width, height, sha256, .. } = kept;
         let uploaded = Uploaded { upload_id, mime_type: mime.as_str(), width, height, sha256 };
         Ok(edge::json(StatusCode::CREATED, &uploaded))
     }
+}
+
+fn refused(error: &PutError) -> Refusal {
+    let status = match error {
+        PutError::Away => return Refusal::unavailable(error.to_string()),
+        PutError::NoSlot => StatusCode::NOT_FOUND,
+        PutError::Used => StatusCode::CONFLICT,
+        PutError::NoImage(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    Refusal::new(status, error.to_string())
 }
 
 /// Rates of keys and teams that have their own, besides the defaults.

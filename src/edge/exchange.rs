@@ -234,9 +234,8 @@ impl Exchange {
             return Err(Refusal::method("PUT, OPTIONS").into());
         }
         // Before the body: nobody takes room for bytes without a link.
-        if !self.faces.uploads.knows(token) {
+        if let Err(refusal) = self.faces.uploads.admit(token) {
             let decision = self.faces.rates.load().unauthenticated(seen.client);
-            let refusal = Refusal::not_found();
             return Err(if decision.allowed { refusal } else { limited(seen, decision) }.into());
         }
         let (body, _share) = body::read(session, &self.limits, &self.room).await?;

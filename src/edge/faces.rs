@@ -45,8 +45,12 @@ pub trait ImageHandler: Send + Sync {
 /// Upload links. `token` is what follows `/uploads/`; it is the credential.
 #[async_trait]
 pub trait UploadHandler: Send + Sync {
-    /// Whether it is a token of ours that is still good. Looks at nothing else.
-    fn knows(&self, token: &str) -> bool;
+    /// Looks at the token alone, before any bytes are taken.
+    ///
+    /// # Errors
+    /// It is not one of ours, or not good any more.
+    fn admit(&self, token: &str) -> Result<(), Refusal>;
+
     /// # Errors
     /// Why the bytes were not taken.
     async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal>;

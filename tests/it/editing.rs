@@ -70,7 +70,12 @@ async fn an_upload_link_takes_one_image_once() {
     let mut forged = url.clone();
     forged.pop();
     for bad in [forged, url.replace("/uploads/", "/uploads/x")] {
-        assert_eq!(put(bad.clone(), vendor::png()).await.unwrap().status(), 404, "{bad}");
+        let refused = put(bad.clone(), vendor::png()).await.unwrap();
+        assert_eq!(refused.status(), 404, "{bad}");
+        assert!(
+            refused.text().await.unwrap().contains("Call create_upload for a new one"),
+            "it has a remedy"
+        );
     }
     let read = client.http().get(gateway.at(&url)).send().await.unwrap();
     assert_eq!(read.status(), 405, "a link to put, not to get");

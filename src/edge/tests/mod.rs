@@ -92,8 +92,8 @@ struct FakeUploads;
 
 #[async_trait]
 impl UploadHandler for FakeUploads {
-    fn knows(&self, token: &str) -> bool {
-        token == "good"
+    fn admit(&self, token: &str) -> Result<(), Refusal> {
+        if token == "good" { Ok(()) } else { Err(Refusal::not_found()) }
     }
     async fn put(&self, token: &str, bytes: Bytes) -> Result<Answer, Refusal> {
         match token {
